@@ -1,0 +1,151 @@
+"""Account states: the mergeable statistics from which every measure of an account is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """Which hashed names (end users, sessions) each account was seen with.
+
+    Attributes
+    ----------
+    account : int64 (M,)
+        Position of the account; rows are sorted by (account, name) and unique.
+    name : uint64 (M,)
+        64-bit BLAKE2b of the name: enough to count and to merge, not to read back.
+    """
+
+    account: NDArray[np.int64]
+    name: NDArray[np.uint64]
+
+    def counts(self, accounts: int) -> NDArray[np.int64]:
+        """Distinct names of each of `accounts` accounts, shape ``(accounts,)``."""
+        return np.bincount(self.account, minlength=accounts).astype(np.int64)
+
+
+def members(account: NDArray[np.int64], name: NDArray[np.uint64]) -> Members:
+    """Sort and de-duplicate (account, name) pairs."""
+    order = np.lexsort((name, account))
+    account, name = account[order], name[order]
+    first = np.ones(len(account), dtype=bool)
+    first[1:] = (account[1:] != account[:-1]) | (name[1:] != name[:-1])
+    return Members(account[first], name[first])
+
+
+@dataclass(frozen=True, eq=False)
+class AccountStates:
+    """States of many accounts in ragged form; a value: nothing here is changed in place.
+
+    Prompts of one account are sorted by (timestamp, digest), which does not depend on how the
+    input was cut into files, so merging is associative and commutative to the last bit.
+
+    Attributes
+    ----------
+    account_ids : tuple of str (A,)
+        Sorted, unique.
+    offsets : int64 (A + 1,)
+        Prompts of account i are rows ``offsets[i]:offsets[i + 1]``.
+    timestamps : int64 (N,)
+        Microseconds since 1970, UTC.
+    digests : uint64 (N,)
+        64-bit BLAKE2b of the prompt's text: equal text, equal digest.
+    cells : int32 (N, 3)
+        The prompt's cell at each level, coarsest first.
+    novelty : float32 (N,)
+        1 − largest cosine to an earlier prompt *of the part it was traced in*; NaN for the first.
+        Merged parts keep theirs, so after a merge it is an upper bound of the novelty against the
+        whole history, except that an exact repeat of an earlier part is set to 0.
+    end_users, sessions : Members
+        Hashed end users and sessions.
+    """
+
+    account_ids: tuple[str, ...]
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    digests: NDArray[np.uint64]
+    cells: NDArray[np.int32]
+    novelty: NDArray[np.float32]
+    end_users: Members
+    sessions: Members
+
+    @property
+    def prompts(self) -> NDArray[np.int64]:
+        """Prompts of each account, shape ``(A,)``."""
+        return np.diff(self.offsets)
+
+    @staticmethod
+    def empty(levels: int = 3) -> AccountStates:
+        """State of no account: the neutral element of `merge`."""
+        nobody = Members(np.empty(0, np.int64), np.empty(0, np.uint64))
+        return AccountStates(
+            account_ids=(),
+            offsets=np.zeros(1, np.int64),
+            timestamps=np.empty(0, np.int64),
+            digests=np.empty(0, np.uint64),
+            cells=np.empty((0, levels), np.int32),
+            novelty=np.empty(0, np.float32),
+            end_users=nobody,
+            sessions=nobody,
+        )
+
+
+def merge(parts: Sequence[AccountStates]) -> AccountStates:
+    """Merge states of days or shards, in any order and any grouping.
+
+    Parameters
+    ----------
+    parts : sequence of AccountStates
+        All on the same atlas. None at all gives the empty state.
+
+    Returns
+    -------
+    AccountStates
+        One state per account that any part names.
+    """
+    if not parts:
+        return AccountStates.empty()
+    ids = sorted({account_id for part in parts for account_id in part.account_ids})
+    position = {account_id: i for i, account_id in enumerate(ids)}
+    places = [
+        np.array([position[account_id] for account_id in part.account_ids], dtype=np.int64) for part in parts
+    ]
+    account = np.concatenate(
+        [np.repeat(place, part.prompts) for part, place in zip(parts, places, strict=True)]
+    )
+    timestamps = np.concatenate([part.timestamps for part in parts])
+    digests = np.concatenate([part.digests for part in parts])
+    cells = np.concatenate([part.cells for part in parts])
+    novelty = np.concatenate([part.novelty for part in parts])
+    # Novelty is the last key so that equal prompts of one moment come in one order however they were split.
+    order = np.lexsort((np.nan_to_num(-novelty, nan=-np.inf), digests, timestamps, account))
+    account, digests, novelty = account[order], digests[order], novelty[order]
+    return AccountStates(
+        account_ids=tuple(ids),
+        offsets=np.searchsorted(account, np.arange(len(ids) + 1)).astype(np.int64),
+        timestamps=timestamps[order],
+        digests=digests,
+        cells=cells[order],
+        novelty=np.where(repeats(account, digests), np.float32(0), novelty),
+        end_users=_merged_members([part.end_users for part in parts], places),
+        sessions=_merged_members([part.sessions for part in parts], places),
+    )
+
+
+def repeats(account: NDArray[np.int64], digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Tell for every prompt whether an earlier one of its account has the same digest, shape ``(N,)``."""
+    order = np.lexsort((digests, account))  # stable: the earliest of equals comes first
+    again = np.zeros(len(digests), dtype=bool)
+    later, earlier = order[1:], order[:-1]
+    again[later] = (account[later] == account[earlier]) & (digests[later] == digests[earlier])
+    return again
+
+
+def _merged_members(parts: Sequence[Members], places: Sequence[NDArray[np.int64]]) -> Members:
+    account = np.concatenate([place[part.account] for part, place in zip(parts, places, strict=True)])
+    return members(account, np.concatenate([part.name for part in parts]))

@@ -1,0 +1,304 @@
+"""The command line: `coverage-lab run | explain | simulate | atlas | serve`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+import coverage_lab
+from coverage_lab.config import EncoderConfig, RunConfig, load_config
+from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError, OutputError
+from coverage_lab.progress import Progress
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 unexpected failure; 2 bad option or config, or a missing extra; 3 traffic that can't be
+read; 4 damaged atlas or one of another encoder; 5 output folder or disk; 130 interrupted (run the same
+command again to go on from where it stopped).
+"""
+
+app = typer.Typer(
+    name="coverage-lab",
+    help="Is this account using the model, or harvesting it? Prompt-coverage analysis of API traffic.\n\n"
+    "Start with `coverage-lab simulate DAY` and `coverage-lab run DAY/traffic.parquet RESULTS`."
+    f"\n\n{EXIT_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+atlas_app = typer.Typer(
+    help="The map of the capability surface that prompts are placed on.", no_args_is_help=True
+)
+app.add_typer(atlas_app, name="atlas")
+
+out = Console()
+err = Console(stderr=True)
+
+
+class EncoderChoice(str, Enum):
+    """Encoders that ship with the package."""
+
+    static = "static"
+    minilm = "minilm"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file; `configs/default.toml` lists every key with its meaning."),
+]
+EncoderOption = Annotated[
+    EncoderChoice | None,
+    typer.Option(
+        "--encoder",
+        help="`minilm`: a transformer, the default where a GPU is found. `static`: its distilled word "
+        "vectors, much faster, the default on a CPU.",
+    ),
+]
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """Progress bars on stderr, one a stage; plain silence where stderr is not a terminal."""
+    with Bars(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as bars:
+        tasks: dict[str, object] = {}
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(escape(stage), total=total)
+            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield report
+
+
+def _configured(config: Path | None, encoder: EncoderChoice | None) -> RunConfig:
+    settings = load_config(config)
+    if encoder is None:
+        return settings
+    chosen = EncoderConfig.model_validate({**settings.encoder.model_dump(), "name": encoder.value})
+    return settings.model_copy(update={"encoder": chosen})
+
+
+@app.command()
+def run(
+    traffic: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="Parquet, JSONL or Arrow IPC: a file, a folder (hive partitions too) or a quoted glob. "
+            "Columns `account_id`, `timestamp`, `prompt`; other names are mapped in the config.",
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")],
+    config: ConfigOption = None,
+    encoder: EncoderOption = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Work in Ray actors (`job.ray` in the config); same tables.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in OUTPUT.")] = False,
+) -> None:
+    """Judge a day of traffic: how each account's coverage grew, how that compares, score and reasons.
+
+    Writes to OUTPUT: `report.html` (start here), `accounts.parquet`, `curves.parquet`, `cells.parquet`,
+    `flags.parquet`, `quarantine.parquet` (rows that could not be used, and why) and `run.json`.
+    A run that was interrupted goes on when the same command is given again.
+
+    Example: `coverage-lab run 'traffic/day=2026-01-15/*.parquet' results --encoder static`
+    """
+    from coverage_lab.jobs import run_job
+    from coverage_lab.report import top_accounts_table
+
+    settings = _configured(config, encoder)
+    try:
+        with _bars() as progress:
+            manifest = run_job(traffic, output, settings, ray=ray, overwrite=overwrite, progress=progress)
+    except KeyboardInterrupt as interrupt:
+        err.print("coverage-lab: interrupted; the same command again goes on from where it stopped")
+        raise typer.Exit(130) from interrupt
+    out.print(top_accounts_table(pq.read_table(output / "accounts.parquet")))
+    counts, verdicts = manifest["counts"], manifest["verdicts"]
+    assert isinstance(counts, dict)
+    assert isinstance(verdicts, dict)
+    out.print(
+        f"{counts['rows_in']:,} rows in = {counts['rows_used']:,} used + {counts['rows_quarantined']:,} "
+        f"quarantined; {counts['accounts']:,} accounts: "
+        + ", ".join(f"{number:,} {verdict}" for verdict, number in verdicts.items())
+    )
+    out.print(f"Report: {output / 'report.html'}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def explain(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="An account_id of the run.")],
+    results: Annotated[Path, typer.Option("--run", help="The OUTPUT folder of a run.")] = Path("results"),
+) -> None:
+    """Show what is known of one account of a finished run: score, reasons, growth, cells.
+
+    Example: `coverage-lab explain acct-0042 --run results`
+    """
+    import pyarrow.dataset as ds
+
+    from coverage_lab.report import explain_account
+
+    if not (results / "run.json").exists():
+        raise OutputError(f"--run {results}: no finished run there (no run.json); give a run's OUTPUT folder")
+    mine = pc.field("account_id") == account
+    row = ds.dataset(results / "accounts.parquet").to_table(filter=mine)
+    if row.num_rows == 0:
+        raise ConfigError(f"ACCOUNT {account!r}: not in the run at {results}")
+    curves = ds.dataset(results / "curves.parquet").to_table(filter=mine)
+    cells = ds.dataset(results / "cells.parquet").to_table(filter=mine)
+    out.print(explain_account(row.to_pylist()[0], curves, cells))
+
+
+@app.command()
+def simulate(
+    folder: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for traffic.parquet and truth.parquet.")
+    ],
+    accounts: Annotated[int, typer.Option(help="How many accounts, at least 20.", min=20)] = 60,
+    seed: Annotated[int, typer.Option(help="Same seed, same traffic to the byte.")] = 0,
+    date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The day.")] = datetime(2026, 1, 15),
+) -> None:
+    """Write a day of sample traffic from the project's own generators, with the truth in a file apart.
+
+    Customers with one task, products, people, a reseller, a benchmark run, red-team research, an account
+    that harvests, and a harvest that is split over ten accounts.
+
+    Example: `coverage-lab simulate day --accounts 60 --seed 7`
+    """
+    from coverage_lab.evaluate.simulate import simulate_day, write_day
+
+    with _bars() as progress:
+        day = simulate_day(seed=seed, accounts=accounts, date=date.date(), progress=progress)
+        traffic, truth = write_day(day, folder)
+    out.print(f"{day.traffic.num_rows:,} prompts: {traffic}\nwho is who:    {truth}", markup=False)
+
+
+@atlas_app.command("build")
+def atlas_build(
+    traffic: Annotated[str, typer.Argument(metavar="INPUT", help="Reference traffic, as for `run`.")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the atlas; must not exist yet.")],
+    config: ConfigOption = None,
+    encoder: EncoderOption = None,
+    cells: Annotated[
+        str, typer.Option(help="Cells per level, coarse,middle,fine; about 40 prompts a fine cell or more.")
+    ] = "64,512,4096",
+    seed: Annotated[int, typer.Option(help="Of the k-means start.")] = 0,
+) -> None:
+    """Build an atlas from your own reference traffic, in place of the one that ships.
+
+    Every account of INPUT counts as ordinary traffic, each with the same weight. A run on it
+    (`atlas.path` in the config) gives measures; score and p-value need a scorecard made for it.
+
+    Example: `coverage-lab atlas build reference/ my-atlas --cells 64,512,4096`
+    """
+    from coverage_lab.jobs.reference import build_atlas
+
+    settings = _configured(config, encoder)
+    try:
+        coarse, middle, fine = (int(part) for part in cells.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--cells {cells!r}: expected three numbers such as 64,512,4096") from error
+    with _bars() as progress:
+        atlas = build_atlas(
+            traffic, folder, settings, sizes=(coarse, middle, fine), seed=seed, progress=progress
+        )
+    out.print(f"atlas {atlas.id[:12]} in {folder}", markup=False)
+
+
+@atlas_app.command("show")
+def atlas_show(
+    atlas: Annotated[str, typer.Argument(metavar="ATLAS", help="`static`, `minilm`, or a folder.")] = "static",
+    top: Annotated[int, typer.Option(help="Cells listed per level.", min=1)] = 10,
+) -> None:
+    """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells with labels."""
+    from coverage_lab.atlas import default_atlas, load_atlas
+
+    shown = default_atlas(atlas) if atlas in {c.value for c in EncoderChoice} else load_atlas(Path(atlas))
+    out.print(f"atlas {shown.id}\nencoder {shown.encoder_name} {shown.encoder_id}", markup=False)
+    out.print(shown.description, markup=False)
+    from coverage_lab.schema import LEVELS
+
+    for level, mass, labels in zip(LEVELS, shown.masses, shown.labels, strict=True):
+        table = Table(
+            title=f"{level}: {len(mass):,} cells, effective {1 / float((mass**2).sum()):,.0f}",
+            title_justify="left",
+        )
+        table.add_column("cell", justify="right")
+        table.add_column("ordinary traffic", justify="right")
+        table.add_column("label")
+        for cell in (-mass).argsort(kind="stable")[:top]:
+            table.add_row(str(cell), f"{mass[cell]:.2%}", escape(labels[cell]))
+        out.print(table)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address; any but loopback needs an API key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8711,
+    config: ConfigOption = None,
+    encoder: EncoderOption = None,
+) -> None:
+    """Score accounts over HTTP: POST /v1/score, GET /healthz, /docs.
+
+    The API key is read from the environment variable COVERAGE_LAB_API_KEY; without one only loopback
+    addresses are served.
+
+    Example: `coverage-lab serve --encoder static`, then open http://127.0.0.1:8711/docs
+    """
+    try:
+        from coverage_lab.service import serve_forever
+    except ImportError as error:
+        raise MissingExtraError("fastapi and uvicorn", "service", "serve") from error
+    serve_forever(_configured(config, encoder), host=host, port=port)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(coverage_lab.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on become one line and an exit code."""
+    try:
+        app()
+    except CoverageLabError as error:
+        err.print(f"coverage-lab: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

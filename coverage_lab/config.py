@@ -1,0 +1,155 @@
+"""Typed, frozen configs; unknown keys raise. Loaded at the entrances (CLI, `analyze`, service) only."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from coverage_lab.errors import ConfigError
+
+EncoderName = Literal["auto", "static", "minilm"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrafficConfig(_Frozen):
+    """How traffic is read.
+
+    `columns` maps our column name to the name in the input, for instance `prompt = "request_text"`.
+    """
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    timezone: str | None = Field(
+        default=None,
+        description="IANA zone for timestamps that carry none; without it such timestamps are refused",
+    )
+    max_prompt_bytes: int = Field(default=500_000, gt=0, description="longer prompts are quarantined")
+    as_of: datetime | None = Field(
+        default=None, description="'now' for the check against the future; the run's start when not given"
+    )
+    future_tolerance_s: int = Field(default=300, ge=0)
+    batch_rows: int = Field(default=16_384, gt=0, description="rows held at once while reading")
+
+    @field_validator("as_of")
+    @classmethod
+    def _zoned(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("as_of needs a time zone, for instance 2026-01-31T00:00:00Z")
+        return value
+
+
+class EncoderConfig(_Frozen):
+    """Which encoder turns prompts into unit vectors."""
+
+    name: EncoderName = Field(default="auto", description="auto: minilm where a GPU is found, else static")
+    model: str | None = Field(
+        default=None,
+        description="local path or hub name of a sentence-transformers model to use in place of the "
+        "packaged MiniLM (needs an atlas that was built with it)",
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: int = Field(default=64, gt=0)
+
+
+class AtlasConfig(_Frozen):
+    """Which atlas cells are taken from; the frozen default of the encoder when no path is given."""
+
+    path: Path | None = None
+
+
+class DetectConfig(_Frozen):
+    """Where verdicts are drawn. The p-values are conformal against benign accounts of similar size."""
+
+    scorecard: Path | None = Field(
+        default=None, description="a scorecard's JSON file; the default of the atlas when not given"
+    )
+    min_prompts: int = Field(default=50, ge=2, description="fewer prompts than this: inconclusive")
+    review_p: float = Field(default=0.01, gt=0, lt=1)
+    watch_p: float = Field(default=0.05, gt=0, lt=1)
+    multi_tenant_end_users: int = Field(
+        default=20, ge=2, description="this many end users or more make an account multi-tenant"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DetectConfig:
+        if self.review_p > self.watch_p:
+            raise ValueError(f"review_p ({self.review_p}) must not exceed watch_p ({self.watch_p})")
+        return self
+
+
+class RayConfig(_Frozen):
+    """Actors of the encode-and-assign stage (`--ray`)."""
+
+    address: str | None = Field(default=None, description="of a running cluster; a local one when not given")
+    actors: int = Field(default=1, gt=0)
+    num_gpus: float = Field(default=0.0, ge=0, description="GPUs per actor; fractions share one GPU")
+
+
+class JobConfig(_Frozen):
+    """How the work is cut and how much of the machine it takes."""
+
+    buckets: int | None = Field(default=None, gt=0, le=512, description="by input size when not given")
+    threads: int | None = Field(default=None, gt=0, description="per worker; all cores when not given")
+    ray: RayConfig = RayConfig()
+
+
+class ReportConfig(_Frozen):
+    """What `report.html` shows."""
+
+    max_accounts: int = Field(default=50, ge=1, description="flagged accounts drawn in full")
+
+
+class RunConfig(_Frozen):
+    """Everything that the main job can be told. Every field has a default."""
+
+    traffic: TrafficConfig = TrafficConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    atlas: AtlasConfig = AtlasConfig()
+    detect: DetectConfig = DetectConfig()
+    job: JobConfig = JobConfig()
+    report: ReportConfig = ReportConfig()
+
+    def digest(self) -> str:
+        """Hex SHA-256 of the whole config: equal configs, equal digests."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load_config(path: Path | None) -> RunConfig:
+    """Read a TOML config file; all defaults when `path` is None.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not TOML, or has an unknown key or a value of the wrong type.
+    """
+    if path is None:
+        return RunConfig()
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {path}: can't be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path}: not valid TOML: {error}") from error
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"config {path}: {one_line(error)}") from error
+
+
+def one_line(error: ValidationError) -> str:
+    """Return the first problem of a pydantic error as one line that names the key."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}'; `coverage-lab run --help` says where the keys are listed"
+    more = error.error_count() - 1
+    rest = f" (and {more} more)" if more else ""
+    return f"'{key}': {first['msg']}, got {first['input']!r:.80}{rest}"

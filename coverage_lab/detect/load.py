@@ -1,0 +1,56 @@
+"""From a config to a loaded judge: encoder, atlas and scorecard that belong together."""
+
+from __future__ import annotations
+
+import os
+
+from coverage_lab.atlas import Atlas, check_encoder, default_atlas, load_atlas
+from coverage_lab.config import RunConfig
+from coverage_lab.detect.judge import Judge
+from coverage_lab.detect.scorecard import Scorecard, default_scorecard, load_scorecard
+from coverage_lab.encoders import load_encoder
+from coverage_lab.errors import ConfigError
+from coverage_lab.progress import Progress, silent
+
+
+def threads_of(config: RunConfig) -> int:
+    """Threads that one worker takes: `job.threads`, or the cores this process may use."""
+    return config.job.threads or len(os.sched_getaffinity(0))
+
+
+def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) -> Judge:
+    """Load what a run judges with, and check that the parts belong together.
+
+    Raises
+    ------
+    AtlasError
+        The atlas was built with another encoder.
+    ConfigError
+        `detect.scorecard` belongs to another atlas.
+    """
+    atlas = load_atlas(config.atlas.path) if config.atlas.path is not None else None
+    encoder = load_encoder(config.encoder, threads=threads, progress=progress)
+    if atlas is None:
+        atlas = default_atlas(encoder.name)
+    check_encoder(atlas, encoder)
+    return Judge(
+        encoder=encoder,
+        atlas=atlas,
+        scorecard=_scorecard(config, atlas),
+        config=config.detect,
+        config_id=config.digest(),
+    )
+
+
+def _scorecard(config: RunConfig, atlas: Atlas) -> Scorecard | None:
+    if config.detect.scorecard is not None:
+        card = load_scorecard(config.detect.scorecard)
+        if card.atlas_id != atlas.id:
+            raise ConfigError(
+                f"detect.scorecard {config.detect.scorecard}: made for atlas {card.atlas_id[:12]}, "
+                f"this run's is {atlas.id[:12]}"
+            )
+        return card
+    if config.atlas.path is None:
+        return default_scorecard(atlas.encoder_name)
+    return None

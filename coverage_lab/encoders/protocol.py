@@ -1,0 +1,36 @@
+"""What an encoder is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Encoder(Protocol):
+    """Turns texts into unit vectors.
+
+    Attributes
+    ----------
+    name : str
+        Short name for people, for instance ``minilm``.
+    id : str
+        Hex digest of what makes the vectors (model file hash and recipe); an atlas is bound to it.
+    dim : int
+        Length of a vector.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit-norm rows, shape ``(len(texts), dim)``; the same texts give the same bytes."""
+        ...

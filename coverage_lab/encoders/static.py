@@ -1,0 +1,198 @@
+"""A static model: one vector per token, distilled once from the packaged MiniLM, kept in a cache folder.
+
+Distillation is model2vec's (MinishLab, https://github.com/MinishLab/model2vec): MiniLM's output for every
+token of its vocabulary, reduced by PCA, weighted by smooth inverse frequency (Arora et al. 2017). A prompt's
+vector is the mean of its tokens' vectors, scaled to unit norm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coverage_lab.encoders.packaged import MAX_CHARACTERS, WEIGHTS_SHA256, file_sha256, packaged_minilm
+from coverage_lab.encoders.transformer import quiet_transformers
+from coverage_lab.encoders.unit import unit_rows
+from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError
+from coverage_lab.progress import Progress, silent
+
+_log = logging.getLogger(__name__)
+
+_PURPOSE = "the static encoder"
+_UNKNOWN_TOKEN = "[UNK]"
+_VECTORS, _TOKENIZER, _MANIFEST = "vectors.npy", "tokenizer.json", "manifest.json"
+_CHUNK = 1024
+
+#: Everything that the vectors follow from. The library's version and the CPU move them in the last bits
+#: only, which `atlas.check_encoder` guards.
+_DISTILLATION = {
+    "pca_dims": 256,
+    "sif_coefficient": 1e-4,
+    "token_remove_pattern": r"\[unused\d+\]",
+    "pooling": "mean",
+    "quantize_to": "float32",
+}
+_RECIPE = {
+    "teacher": WEIGHTS_SHA256,
+    "distillation": _DISTILLATION,
+    "text": f"first {MAX_CHARACTERS} characters; unknown tokens left out unless there is no other",
+}
+RECIPE_ID = hashlib.sha256(json.dumps(_RECIPE, sort_keys=True).encode()).hexdigest()
+
+
+class StaticEncoder:
+    """Mean of token vectors as an `Encoder`; CPU, float32.
+
+    A prompt is cut to its first 4,000 characters. Tokens outside the vocabulary are left out; a prompt with
+    no known token at all takes the vector of the unknown token, so that all such prompts share one
+    direction. A vector depends on its own text only, to the last bit.
+    """
+
+    name = "static"
+    id = RECIPE_ID
+
+    def __init__(self, tokenizer: Any, vectors: NDArray[np.float32]) -> None:
+        self._tokenizer = tokenizer
+        self._vectors = vectors
+        self._unknown = int(tokenizer.token_to_id(_UNKNOWN_TOKEN))
+        self.dim = int(vectors.shape[1])
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit rows, shape ``(len(texts), dim)``."""
+        sums = np.empty((len(texts), self.dim), dtype=np.float32)
+        for start in range(0, len(texts), _CHUNK):
+            chunk = [text[:MAX_CHARACTERS] for text in texts[start : start + _CHUNK]]
+            encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+            for row, encoding in enumerate(encodings, start):
+                known = [token for token in encoding.ids if token != self._unknown] or [self._unknown]
+                self._vectors[known].sum(axis=0, out=sums[row])
+        return unit_rows(sums)
+
+
+def load_static(*, threads: int | None = None, progress: Progress = silent) -> StaticEncoder:
+    """Load the static encoder from the cache folder, distilling it first where it is not there.
+
+    The cache is ``$COVERAGE_LAB_CACHE``, else ``$XDG_CACHE_HOME/coverage_lab``, else
+    ``~/.cache/coverage_lab``. It is written to the side and renamed into place, so processes may race.
+    A cached model whose files don't match their recorded SHA-256 is distilled again, with one warning in
+    the log.
+
+    Raises
+    ------
+    ConfigError
+        The cache can't be written, or the packaged weights are not the ones expected.
+    MissingExtraError
+        model2vec or the packaged MiniLM is not installed.
+    """
+    if threads is not None:
+        # The tokenizer's pool has no other switch; the size holds if set before its first use.
+        os.environ["RAYON_NUM_THREADS"] = str(threads)
+        os.environ["TOKENIZERS_PARALLELISM"] = "false" if threads == 1 else "true"
+    folder = cache_folder() / f"static-{RECIPE_ID[:16]}"
+    if folder.exists():
+        try:
+            return _read(folder)
+        except CoverageLabError as damage:
+            _log.warning("static encoder: %s; distilling it again", damage)
+            _remove(folder)
+    _distil_into(folder, threads=threads, progress=progress)
+    return _read(folder)
+
+
+def cache_folder() -> Path:
+    """Return the folder that distilled models are kept in; it need not exist."""
+    if own := os.environ.get("COVERAGE_LAB_CACHE"):
+        return Path(own)
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "coverage_lab"
+    return Path.home() / ".cache" / "coverage_lab"
+
+
+def _read(folder: Path) -> StaticEncoder:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise MissingExtraError("tokenizers", "encoders", _PURPOSE) from error
+    try:
+        recorded = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name in (_VECTORS, _TOKENIZER):
+            if file_sha256(folder / name) != recorded[name]:
+                raise ConfigError(f"{folder / name} does not match its recorded sha256")
+        vectors = np.load(folder / _VECTORS, allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder} is damaged ({type(error).__name__})") from error
+    tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return StaticEncoder(tokenizer, vectors)
+
+
+def _remove(folder: Path) -> None:
+    """Move the folder away before emptying it, so that another process never reads half of one."""
+    try:
+        aside = tempfile.mkdtemp(prefix="damaged-", dir=folder.parent)
+        folder.rename(Path(aside) / folder.name)
+        shutil.rmtree(aside)
+    except FileNotFoundError:
+        return  # another process was faster
+    except OSError as error:
+        raise ConfigError(f"cache folder {folder}: can't be replaced ({error.strerror})") from error
+
+
+def _distil_into(folder: Path, *, threads: int | None, progress: Progress) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="distilling-", dir=folder.parent))
+    except OSError as error:
+        raise ConfigError(
+            f"cache folder {folder.parent}: can't be written ({error.strerror}); set COVERAGE_LAB_CACHE"
+        ) from error
+    try:
+        progress("distil the static encoder", 0, 1)
+        vectors, tokenizer = _distil(threads)
+        np.save(work / _VECTORS, vectors, allow_pickle=False)
+        (work / _TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        manifest = {
+            "recipe": _RECIPE,
+            "model2vec": importlib.metadata.version("model2vec"),
+            "files": {name: file_sha256(work / name) for name in (_VECTORS, _TOKENIZER)},
+        }
+        (work / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        try:
+            work.rename(folder)
+        except OSError as error:
+            # Another process has put its own there; both then read that one.
+            if not (folder / _MANIFEST).exists():
+                raise ConfigError(f"cache folder {folder}: can't be written ({error.strerror})") from error
+        progress("distil the static encoder", 1, 1)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _distil(threads: int | None) -> tuple[NDArray[np.float32], str]:
+    """Return the token vectors, float32 ``(tokens, 256)``, and the tokenizer as JSON."""
+    teacher = packaged_minilm()
+    try:
+        import torch
+        from model2vec.distill import distill
+    except ImportError as error:
+        raise MissingExtraError("model2vec[distill]", "encoders", _PURPOSE) from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # model2vec's token bar can't be switched off; what it would print is of no use to the user.
+    with quiet_transformers(), redirect_stderr(io.StringIO()):
+        model = distill(str(teacher), device="cpu", trust_remote_code=False, **_DISTILLATION)
+    return np.ascontiguousarray(model.embedding, dtype=np.float32), str(model.tokenizer.to_str())

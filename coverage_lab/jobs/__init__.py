@@ -1,0 +1,6 @@
+"""The daily job: the same steps on one machine or on a Ray cluster."""
+
+from coverage_lab.jobs.analysis import Analysis, analyze
+from coverage_lab.jobs.run import run_job
+
+__all__ = ["Analysis", "analyze", "run_job"]

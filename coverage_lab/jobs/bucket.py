@@ -1,0 +1,57 @@
+"""One bucket of accounts: the idempotent unit of work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
+
+from coverage_lab.detect import Judge, judge_prompts
+from coverage_lab.jobs.output import disk_errors
+from coverage_lab.progress import Progress, silent
+from coverage_lab.traffic import read_bucket
+
+
+def work_bucket(
+    bucket: Path,
+    part: Path,
+    judge: Judge,
+    *,
+    source_names: Sequence[str],
+    threads: int,
+    progress: Progress = silent,
+) -> None:
+    """Judge the accounts of one bucket and write their tables to the folder `part`.
+
+    The folder appears whole or not at all, so that one that exists is done. The same bucket gives
+    the same bytes wherever it is worked on with the same number of threads.
+    """
+    with threadpool_limits(limits=threads):
+        prompts, repeated = read_bucket(bucket, source_names=source_names)
+        judged = judge_prompts(prompts, judge, progress=progress)
+    temporary = part.with_name(f".{part.name}.{os.getpid()}")
+    tables = {
+        "accounts": judged.accounts,
+        "curves": judged.curves,
+        "cells": judged.cells,
+        "flags": judged.flags,
+        "quarantine": repeated,
+    }
+    with disk_errors(part):
+        try:
+            temporary.mkdir(parents=True)
+            for name, table in tables.items():
+                write_table(table, temporary / f"{name}.parquet")
+            temporary.replace(part)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write Parquet the one way that all our tables are written."""
+    pq.write_table(table, path, compression="zstd")

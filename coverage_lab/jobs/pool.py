@@ -1,0 +1,105 @@
+"""The bucket stage on Ray actors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from coverage_lab.config import RunConfig
+from coverage_lab.detect import Judge
+from coverage_lab.detect.load import load_judge
+from coverage_lab.errors import ConfigError, MissingExtraError
+from coverage_lab.jobs.bucket import work_bucket
+
+
+class BucketActor:
+    """Holds an encoder and an atlas, and works on one bucket after the other.
+
+    It loads them itself, from the same config as the driver, and refuses to work when what it loaded
+    is not what the driver has: another machine may hold another model file.
+    """
+
+    def __init__(self, config_json: str, expected: tuple[str, str], threads: int) -> None:
+        self._threads = threads
+        self._judge: Judge = load_judge(RunConfig.model_validate_json(config_json), threads=threads)
+        found = (self._judge.encoder.id, self._judge.atlas.id)
+        if found != expected:
+            raise ConfigError(f"a Ray worker loaded encoder and atlas {found}, the driver {expected}")
+
+    def work(self, bucket: str, part: str, source_names: Sequence[str]) -> str:
+        """Work on one bucket; returns the part's path."""
+        work_bucket(
+            Path(bucket), Path(part), self._judge, source_names=source_names, threads=self._threads
+        )
+        return part
+
+
+def work_on_ray(
+    todo: Sequence[tuple[Path, Path]],
+    config: RunConfig,
+    judge: Judge,
+    *,
+    source_names: Sequence[str],
+    threads: int,
+) -> Iterator[Path]:
+    """Work on buckets in Ray actors, yielding each part as it is done (in any order).
+
+    Parameters
+    ----------
+    todo : sequence of (bucket, part)
+        On a file system that all workers see.
+    judge : Judge
+        The driver's: what the actors load must have the same ids.
+
+    Raises
+    ------
+    MissingExtraError
+        Ray is not installed.
+    ConfigError
+        The cluster has fewer CPUs or GPUs than the actors ask for, so that they would wait for ever.
+    """
+    try:
+        import ray
+        from ray.util.actor_pool import ActorPool
+    except ImportError as error:
+        raise MissingExtraError("ray", "ray", "--ray") from error
+    wanted = config.job.ray
+    own = not ray.is_initialized()
+    if own:
+        ray.init(
+            address=wanted.address,
+            include_dashboard=False if wanted.address is None else None,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    try:
+        _check_resources(ray.cluster_resources(), config, threads)
+        actor = ray.remote(num_cpus=threads, num_gpus=wanted.num_gpus, max_restarts=1, max_task_retries=1)(
+            BucketActor
+        )
+        expected = (judge.encoder.id, judge.atlas.id)
+        actors = [
+            actor.remote(config.model_dump_json(), expected, threads)
+            for _ in range(min(wanted.actors, max(len(todo), 1)))
+        ]
+        pool: Any = ActorPool(actors)
+        # ActorPool hands an actor its next bucket only when it is idle: nothing piles up.
+        for part in pool.map_unordered(
+            lambda free, job: free.work.remote(str(job[0]), str(job[1]), list(source_names)), list(todo)
+        ):
+            yield Path(part)
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _check_resources(cluster: dict[str, float], config: RunConfig, threads: int) -> None:
+    actors, gpus = config.job.ray.actors, config.job.ray.num_gpus
+    for name, each in (("CPU", float(threads)), ("GPU", gpus)):
+        have = cluster.get(name, 0.0)
+        if each * actors > have + 1e-9:
+            raise ConfigError(
+                f"job.ray: {actors} actors with {each:g} {name} each need {each * actors:g} {name}, "
+                f"the cluster has {have:g}; lower job.ray.actors, job.threads or job.ray.num_gpus"
+            )

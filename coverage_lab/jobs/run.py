@@ -1,0 +1,326 @@
+"""The main job: traffic in, tables and a page out; started again, it goes on from where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+import coverage_lab
+from coverage_lab.config import RunConfig
+from coverage_lab.detect import Judge
+from coverage_lab.detect.load import load_judge, threads_of
+from coverage_lab.encoders import resolve_name
+from coverage_lab.errors import CoverageLabError
+from coverage_lab.jobs.bucket import work_bucket, write_table
+from coverage_lab.jobs.output import TABLES, OutputFolder, disk_errors, read_json, whole_file, write_json
+from coverage_lab.jobs.pool import work_on_ray
+from coverage_lab.progress import Progress, silent
+from coverage_lab.report import write_report
+from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE, SCHEMA_VERSION, VERDICTS
+from coverage_lab.traffic import (
+    BucketWriter,
+    Source,
+    check_sources,
+    default_buckets,
+    find_sources,
+    read_traffic,
+)
+
+_SCHEMAS = {"accounts": ACCOUNTS, "curves": CURVES, "cells": CELLS, "flags": FLAGS, "quarantine": QUARANTINE}
+_LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "faiss-gpu", "torch", "sentence-transformers", "model2vec", "ray")
+
+
+def run_job(
+    traffic: str | Path,
+    output: Path,
+    config: RunConfig,
+    *,
+    ray: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> dict[str, object]:
+    """Run the main job.
+
+    Parameters
+    ----------
+    traffic : str or Path
+        File, folder or glob (`coverage_lab.traffic.find_sources`).
+    output : Path
+        Folder for the tables, `run.json` and `report.html`. A run that was interrupted there goes on;
+        one that was finished there is only read.
+    ray : bool
+        Work on the buckets in Ray actors; the tables are the same to the byte.
+    overwrite : bool
+        Replace another run's files in `output`.
+
+    Returns
+    -------
+    dict
+        The run's manifest, as in `run.json`.
+
+    Raises
+    ------
+    CoverageLabError
+        In one line: bad input, config, atlas or output folder, before any work; a full disk, during it.
+    """
+    clock = _Clock()
+    config = _settled(config, ray=ray)
+    sources = find_sources(traffic)
+    check_sources(sources, config.traffic)
+    threads = threads_of(config)
+    with clock.stage("load"):
+        judge = load_judge(config, threads=threads, progress=progress)
+    key = _run_key(sources, config, judge)
+    folder = OutputFolder(output, key, overwrite=overwrite)
+    if folder.finished:
+        return folder.manifest()
+    with clock.stage("read"):
+        read = _read(sources, config, folder, progress)
+    names = [source.name for source in sources]
+    with clock.stage("encode_and_judge"):
+        parts = _work(folder, config, judge, read, names, threads=threads, ray=ray, progress=progress)
+    with clock.stage("gather"), disk_errors(output):
+        _gather(folder, parts)
+        counts = _counts(output, read)
+    manifest = _manifest(key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray)
+    with clock.stage("report"), disk_errors(output):
+        _report(output, manifest, config)
+    folder.finish(manifest)
+    progress("done", 1, 1)
+    return manifest
+
+
+def _settled(config: RunConfig, *, ray: bool) -> RunConfig:
+    """Settle `encoder.name = auto` once, here: a worker's own choice could be another one."""
+    if config.encoder.name != "auto":
+        return config
+    name = "minilm" if ray and config.job.ray.num_gpus > 0 else resolve_name(config.encoder)
+    return config.model_copy(update={"encoder": config.encoder.model_copy(update={"name": name})})
+
+
+class _Clock:
+    """Wall seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+def _run_key(sources: Sequence[Source], config: RunConfig, judge: Judge) -> str:
+    """Digest of everything that the tables depend on; files count by name, size and time of change."""
+    files = []
+    for source in sources:
+        status = source.path.stat()
+        files.append((source.name, status.st_size, status.st_mtime_ns))
+    scorecard = judge.scorecard.id if judge.scorecard is not None else None
+    # How the work is spread changes no table, so a run may be gone on with on another machine.
+    parts = [
+        files,
+        config.model_dump(mode="json", exclude={"job": {"ray"}}),
+        judge.encoder.id,
+        judge.atlas.id,
+        scorecard,
+        coverage_lab.__version__,
+        SCHEMA_VERSION,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _read(
+    sources: Sequence[Source], config: RunConfig, folder: OutputFolder, progress: Progress
+) -> dict[str, object]:
+    """Validate all traffic and spread it over buckets by account; skipped when a former try finished it."""
+    marker = folder.work / "read.json"
+    if marker.exists():
+        return read_json(marker)
+    # The moment of the first try stays the run's 'now', so that going on gives the same tables.
+    began = folder.work / "began.json"
+    if not began.exists():
+        moment = config.traffic.as_of or datetime.now(UTC)
+        write_json(began, {"as_of": moment.isoformat()})
+    as_of = datetime.fromisoformat(str(read_json(began)["as_of"]))
+    buckets = config.job.buckets or default_buckets(sources)
+    shutil.rmtree(folder.work / "buckets", ignore_errors=True)
+    rows_in = 0
+    with disk_errors(folder.path), whole_file(folder.work / "quarantine.parquet") as quarantine:
+        with (
+            BucketWriter(folder.work / "buckets", buckets) as writer,
+            pq.ParquetWriter(quarantine, QUARANTINE, compression="zstd") as refused,
+        ):
+            for batch in read_traffic(sources, config.traffic, as_of=as_of):
+                rows_in += batch.rows_in
+                writer.write(batch.good)
+                if batch.quarantined.num_rows:
+                    refused.write_table(batch.quarantined)
+                progress("read", rows_in, None)
+    read: dict[str, object] = {"rows_in": rows_in, "buckets": buckets, "as_of": as_of.isoformat()}
+    with disk_errors(folder.path):
+        write_json(marker, read)
+    return read
+
+
+def _work(
+    folder: OutputFolder,
+    config: RunConfig,
+    judge: Judge,
+    read: dict[str, object],
+    names: Sequence[str],
+    *,
+    threads: int,
+    ray: bool,
+    progress: Progress,
+) -> list[Path]:
+    """Work on every bucket that is not done yet; returns the parts of all, in bucket order."""
+    buckets = sorted((folder.work / "buckets").glob("bucket-*.arrow"))
+    parts_folder = folder.work / "parts"
+    with disk_errors(folder.path):
+        parts_folder.mkdir(exist_ok=True)
+    parts = [parts_folder / bucket.stem for bucket in buckets]
+    todo = [(bucket, part) for bucket, part in zip(buckets, parts, strict=True) if not part.exists()]
+    done = len(parts) - len(todo)
+    progress("buckets", done, len(parts))
+    if ray:
+        for _ in work_on_ray(todo, config, judge, source_names=names, threads=threads):
+            done += 1
+            progress("buckets", done, len(parts))
+        return parts
+    for bucket, part in todo:
+        work_bucket(bucket, part, judge, source_names=names, threads=threads, progress=progress)
+        done += 1
+        progress("buckets", done, len(parts))
+    return parts
+
+
+def _gather(folder: OutputFolder, parts: Sequence[Path]) -> None:
+    """Put the parts' tables together.
+
+    `accounts` and `flags` are small and sorted by account; `curves`, `cells` and `quarantine` are
+    streamed in bucket order, each account's rows together.
+    """
+    for name in TABLES:
+        schema = _SCHEMAS[name]
+        files = [part / f"{name}.parquet" for part in parts]
+        if name == "quarantine":
+            files.insert(0, folder.work / "quarantine.parquet")
+        with whole_file(folder.path / f"{name}.parquet") as target:
+            if name in ("accounts", "flags"):
+                tables = [pq.read_table(file, schema=schema) for file in files]
+                joined = pa.concat_tables(tables) if tables else schema.empty_table()
+                write_table(joined.sort_by("account_id"), target)
+                continue
+            with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+                for file in files:
+                    for batch in pq.ParquetFile(file).iter_batches():
+                        writer.write_batch(batch)
+
+
+def _counts(output: Path, read: dict[str, object]) -> dict[str, object]:
+    """Count what came out, and check that nothing was lost or counted twice."""
+    accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "verdict"])
+    reasons = Counter(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"].to_pylist())
+    verdicts = Counter(accounts["verdict"].to_pylist())
+    rows_in = int(str(read["rows_in"]))
+    used = pc.sum(accounts["prompts"]).as_py() or 0
+    quarantined = sum(reasons.values())
+    if rows_in != used + quarantined:
+        raise CoverageLabError(
+            f"counts do not add up: {rows_in} rows in, {used} used + {quarantined} quarantined; "
+            "this is a bug, the tables can't be trusted"
+        )
+    return {
+        "rows_in": rows_in,
+        "rows_used": used,
+        "rows_quarantined": quarantined,
+        "quarantine_reasons": dict(sorted(reasons.items())),
+        "accounts": accounts.num_rows,
+        "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
+        "buckets": read["buckets"],
+        "as_of": read["as_of"],
+    }
+
+
+def _manifest(
+    key: str,
+    traffic: str,
+    config: RunConfig,
+    judge: Judge,
+    counts: dict[str, object],
+    clock: _Clock,
+    *,
+    threads: int,
+    ray: bool,
+) -> dict[str, object]:
+    card = judge.scorecard
+    model: dict[str, object] | None = None
+    if card is not None:
+        model = {
+            "id": card.id,
+            "calibration": {"accounts": len(card.calibration.score), "smallest_p": card.smallest_p},
+            "card": card.card,
+        }
+    return {
+        "run_id": key,
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": traffic,
+        "config_id": config.digest(),
+        "config": config.model_dump(mode="json"),
+        "encoder": {"name": judge.encoder.name, "id": judge.encoder.id},
+        "atlas": {
+            "id": judge.atlas.id,
+            "sizes": list(judge.atlas.sizes),
+            "description": judge.atlas.description,
+        },
+        "model": model,
+        "counts": {name: value for name, value in counts.items() if name != "verdicts"},
+        "verdicts": counts["verdicts"],
+        "timings": clock.seconds,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "execution": {"ray": ray, "threads": threads, "machine": platform.machine()},
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"coverage-lab": coverage_lab.__version__, "python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _report(output: Path, manifest: dict[str, object], config: RunConfig) -> None:
+    flags = pq.read_table(output / "flags.parquet")
+    flagged = pc.is_in(ds.field("account_id"), value_set=flags["account_id"].combine_chunks())
+    with whole_file(output / "report.html") as target:
+        write_report(
+            target,
+            run=manifest,
+            accounts=pq.read_table(output / "accounts.parquet"),
+            curves=ds.dataset(output / "curves.parquet").to_table(filter=flagged),
+            cells=ds.dataset(output / "cells.parquet").to_table(filter=flagged),
+            flags=flags,
+            max_accounts=config.report.max_accounts,
+        )

@@ -1,0 +1,213 @@
+"""What the page says of each flagged account: order, percentiles, cells and measures."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from coverage_lab.report import words
+from coverage_lab.report.text import JOINERS, explain_command, shortened, visible
+from coverage_lab.schema import ACCOUNT_MEASURES, LEVEL_MEASURES, LEVELS, MEASURE_COLUMNS
+
+#: Cells shown a level; cells.parquet holds the rest.
+CELLS_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Value:
+    """A measure of one account; None where it is not defined."""
+
+    value: float | None
+    percentile: float | None  # 0..100 among the other accounts of the run
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One measure in words, with a value a level (or only one)."""
+
+    title: str
+    plain: str
+    definition: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """A cell that the account stands out in. Shares are 0..1; bars are 0..100 of the widest."""
+
+    label: str
+    cell: int
+    prompts: int
+    share: float
+    reference_share: float
+    share_bar: float
+    reference_bar: float
+
+    @property
+    def times(self) -> float | None:
+        """How many times ordinary traffic's share; None where ordinary traffic never goes."""
+        return self.share / self.reference_share if self.reference_share > 0 else None
+
+
+@dataclass(frozen=True)
+class CellTable:
+    """The cells of one level, and how many more there are."""
+
+    level: str
+    rows: tuple[CellRow, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class FlaggedAccount:
+    """One flagged account as the page shows it; every text is already visible."""
+
+    account_id: str
+    anchor: str
+    name: str
+    verdict: str
+    verdict_rank: int
+    archetype: str
+    prompts: int
+    score: float
+    p_value: float | None
+    reasons: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    score_percentile: float | None
+    level_measures: tuple[MeasureRow, ...]
+    account_measures: tuple[MeasureRow, ...]
+    cells: tuple[CellTable, ...]
+    curve_levels: tuple[str, ...]
+    command: str
+
+
+def anchor_of(account_id: str) -> str:
+    """Fragment of an account's section: the same in every report, and safe in a URL."""
+    return f"account-{hashlib.sha256(account_id.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def flag_order(row: Mapping[str, Any]) -> tuple[int, bool, float, float, str]:
+    """Sort key: review, watch, then the rest; the smallest p first, unknown p last, then the score."""
+    p_value = defined(row["p_value"])
+    return (
+        words.rank_of(row["verdict"]),
+        p_value is None,
+        p_value or 0.0,
+        -row["score"],
+        row["account_id"],
+    )
+
+
+def defined(value: float | None) -> float | None:
+    """None for null, NaN and infinities."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+class Percentiles:
+    """Where a value lies among those of all accounts of the run."""
+
+    def __init__(self, accounts: pa.Table) -> None:
+        self._sorted: dict[str, NDArray[np.float64]] = {}
+        for name in ("score", *MEASURE_COLUMNS):
+            values = accounts[name].to_numpy().astype(np.float64)
+            self._sorted[name] = np.sort(values[np.isfinite(values)])
+
+    def of(self, name: str, value: float | None) -> float | None:
+        """Percent of the other accounts with a smaller value, ties counting half.
+
+        100 · (#{x < v} + (#{x = v} − 1)/2) / (N − 1) over the N accounts that have the measure,
+        the account itself among them. None where `value` is None or N < 2.
+        """
+        values = self._sorted[name]
+        if value is None or len(values) < 2:
+            return None
+        less = int(np.searchsorted(values, value, side="left"))
+        equal = int(np.searchsorted(values, value, side="right")) - less
+        return 100.0 * (less + max(equal - 1, 0) / 2) / (len(values) - 1)
+
+
+def flagged_account(
+    flag: Mapping[str, Any],
+    account: Mapping[str, Any],
+    cells: Sequence[Mapping[str, Any]],
+    *,
+    percentiles: Percentiles,
+    curve_levels: Sequence[str],
+) -> FlaggedAccount:
+    """Gather what the page shows of one row of `schema.FLAGS` and its row of `schema.ACCOUNTS`."""
+
+    def value(column: str) -> Value:
+        number = defined(account[column])
+        return Value(number, percentiles.of(column, number))
+
+    account_id = flag["account_id"]
+    return FlaggedAccount(
+        account_id=account_id,
+        anchor=anchor_of(account_id),
+        name=shortened(visible(account_id), 80),
+        verdict=visible(flag["verdict"]),
+        verdict_rank=words.rank_of(flag["verdict"]),
+        archetype=words.ARCHETYPES.get(flag["archetype"], visible(flag["archetype"])),
+        prompts=flag["prompts"],
+        score=flag["score"],
+        p_value=defined(flag["p_value"]),
+        reasons=tuple(visible(reason, keep=JOINERS) for reason in flag["reasons"]),
+        facts=_facts(account),
+        score_percentile=percentiles.of("score", flag["score"]),
+        level_measures=tuple(
+            MeasureRow(*_words_of(name), definition, tuple(value(f"{name}_{level}") for level in LEVELS))
+            for name, definition in LEVEL_MEASURES.items()
+        ),
+        account_measures=tuple(
+            MeasureRow(*_words_of(name), definition, (value(name),))
+            for name, definition in ACCOUNT_MEASURES.items()
+        ),
+        cells=tuple(_cell_table(level, [row for row in cells if row["level"] == level]) for level in LEVELS),
+        curve_levels=tuple(curve_levels),
+        command=explain_command(account_id),
+    )
+
+
+def _words_of(measure: str) -> tuple[str, str]:
+    return words.MEASURES.get(measure, (measure.replace("_", " "), ""))
+
+
+def _facts(account: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    def named(count: int) -> str:
+        return f"{count:,}" if count else "none named"
+
+    return (
+        ("First prompt", f"{account['first_seen']:%Y-%m-%d %H:%M} UTC"),
+        ("Last prompt", f"{account['last_seen']:%Y-%m-%d %H:%M} UTC"),
+        ("End users", named(account["end_users"])),
+        ("Sessions", named(account["sessions"])),
+    )
+
+
+def _cell_table(level: str, rows: Sequence[Mapping[str, Any]]) -> CellTable:
+    ordered = sorted(rows, key=lambda row: (row["reference_share"] - row["share"], row["cell"]))
+    shown = ordered[:CELLS_SHOWN]
+    widest = max((max(row["share"], row["reference_share"]) for row in shown), default=0.0) or 1.0
+    return CellTable(
+        level,
+        tuple(
+            CellRow(
+                label=shortened(visible(row["label"], keep=JOINERS), 120) or "(no label)",
+                cell=row["cell"],
+                prompts=row["prompts"],
+                share=row["share"],
+                reference_share=row["reference_share"],
+                share_bar=round(100 * row["share"] / widest, 1),
+                reference_bar=round(100 * row["reference_share"] / widest, 1),
+            )
+            for row in shown
+        ),
+        len(ordered) - len(shown),
+    )

@@ -1,0 +1,325 @@
+"""One self-contained HTML page of a run, for the person who decides."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from coverage_lab.errors import CoverageLabError, OutputError
+from coverage_lab.report import plots, words
+from coverage_lab.report.accounts_view import (
+    FlaggedAccount,
+    Percentiles,
+    anchor_of,
+    flag_order,
+    flagged_account,
+)
+from coverage_lab.report.text import JOINERS, json_for_script, shortened, visible
+from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, LEVELS, QUARANTINE_REASONS
+
+NOT_RECORDED = "not recorded"
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """An id shown in short; the page gives it whole on hover and copy."""
+
+    full: str
+    short: str
+
+
+def write_report(
+    path: Path,
+    *,
+    run: Mapping[str, object],
+    accounts: pa.Table,
+    curves: pa.Table,
+    cells: pa.Table,
+    flags: pa.Table,
+    max_accounts: int = 50,
+) -> None:
+    """Write the report of a run as one HTML file that needs no network.
+
+    The same arguments give the same bytes. The file is written beside `path` first and then moved
+    there, so that a reader never finds half a page.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; one that is there is replaced.
+    run : Mapping[str, object]
+        The run's manifest (run.json). A key that is missing is shown as 'not recorded'.
+    accounts, curves, cells, flags : pa.Table
+        Tables of `schema.ACCOUNTS`, `CURVES`, `CELLS` and `FLAGS`; any of them may be empty.
+    max_accounts : int
+        Flagged accounts shown, the gravest first; the page says how many were left out.
+
+    Raises
+    ------
+    CoverageLabError
+        A table lacks a column, `flags` names an account that `accounts` does not have, or
+        `max_accounts` is less than 1.
+    OutputError
+        The file can't be written.
+    """
+    if max_accounts < 1:
+        raise CoverageLabError(f"max_accounts: expected 1 or more, got {max_accounts}")
+    for name, table, schema in (
+        ("accounts", accounts, ACCOUNTS),
+        ("curves", curves, CURVES),
+        ("cells", cells, CELLS),
+        ("flags", flags, FLAGS),
+    ):
+        missing = [column for column in schema.names if column not in table.column_names]
+        if missing:
+            raise CoverageLabError(f"{name}: expected the columns of its schema, {missing[0]!r} is missing")
+    page = _page(run, accounts, curves, cells, flags, max_accounts)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(page.encode())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"report {path}: can't be written ({error.strerror})") from error
+
+
+def _page(
+    run: Mapping[str, object],
+    accounts: pa.Table,
+    curves: pa.Table,
+    cells: pa.Table,
+    flags: pa.Table,
+    max_accounts: int,
+) -> str:
+    ordered = sorted(flags.to_pylist(), key=flag_order)
+    chosen = ordered[:max_accounts]
+    ids = [flag["account_id"] for flag in chosen]
+    shown, specs = _flagged(chosen, accounts, _only(curves, ids), _only(cells, ids))
+    anchors = {account_id: anchor_of(account_id) for account_id in ids}
+    verdicts = accounts["verdict"].to_pylist()
+    scores = accounts["score"].to_numpy()
+    position = pc.index_in(accounts["account_id"].combine_chunks(), value_set=_strings(ids))
+    drawn = plots.overview_rows(
+        verdicts, scores, [row for row, rank in enumerate(position.to_pylist()) if rank is not None]
+    )
+    script = _asset("report.js")
+    plotly = get_plotlyjs()
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=_run_view(run),
+            accounts_total=accounts.num_rows,
+            p_values=accounts.num_rows - accounts["p_value"].null_count,
+            verdict_counts=[(name, style, verdicts.count(name)) for name, style in words.VERDICTS.items()],
+            verdict_words=words.VERDICTS,
+            flagged_total=len(ordered),
+            shown=shown,
+            specs=specs,
+            drawn=len(drawn),
+            levels=LEVELS,
+            level_words=words.LEVELS,
+            lines=(words.ACCOUNT_LINE, *words.NULL_LINES),
+            glossary=words.GLOSSARY,
+            page_data=_data(
+                {
+                    "palette": plots.PALETTE,
+                    "overview": plots.overview_spec(accounts, drawn, anchors),
+                    "scores": plots.score_spec(scores),
+                }
+            ),
+            palette=plots.PALETTE,
+            css=Markup(_asset("report.css")),
+            script=Markup(script),
+            plotly=Markup(plotly),
+            policy=_policy(plotly, script),
+        )
+    )
+
+
+def _flagged(
+    chosen: Sequence[Mapping[str, Any]], accounts: pa.Table, curves: pa.Table, cells: pa.Table
+) -> tuple[list[FlaggedAccount], dict[str, Markup]]:
+    """The shown accounts, and by anchor the growth plots of each as JSON."""
+    rows = {row["account_id"]: row for row in _only(accounts, [f["account_id"] for f in chosen]).to_pylist()}
+    cells_of: dict[str, list[Mapping[str, Any]]] = {}
+    for row in cells.to_pylist():
+        cells_of.setdefault(row["account_id"], []).append(row)
+    percentiles = Percentiles(accounts)
+    shown = []
+    specs = {}
+    for flag in chosen:
+        account_id = flag["account_id"]
+        if account_id not in rows:
+            name = shortened(visible(account_id), 80)
+            raise CoverageLabError(f"flags: expected only accounts of the accounts table, got {name!r}")
+        by_level = {level: plots.rows_of(curves, account_id, level) for level in LEVELS}
+        growth = {level: plots.growth_spec(part) for level, part in by_level.items() if part.num_rows}
+        view = flagged_account(
+            flag,
+            rows[account_id],
+            cells_of.get(account_id, []),
+            percentiles=percentiles,
+            curve_levels=list(growth),
+        )
+        shown.append(view)
+        specs[view.anchor] = _data(growth)
+    return shown, specs
+
+
+def _only(table: pa.Table, account_ids: Sequence[str]) -> pa.Table:
+    return table.filter(pc.is_in(table["account_id"], value_set=_strings(account_ids)))
+
+
+def _strings(values: Sequence[str]) -> pa.Array:
+    return pa.array(values, type=pa.large_string())
+
+
+def _data(value: object) -> Markup:
+    return Markup(json_for_script(value))
+
+
+def _asset(name: str) -> str:
+    return resources.files("coverage_lab.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _policy(*scripts: str) -> str:
+    """Content-Security-Policy: only these very scripts run, and nothing is ever fetched.
+
+    Styles may be inline because Plotly makes style elements of its own; with no source that could be
+    fetched, a style can't carry anything out of the page.
+    """
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    )
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("coverage_lab.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "count": lambda value: f"{value:,}",
+        "json": json_for_script,
+        "number": _number,
+        "score": lambda value: f"{value:.3f}",
+        "p_value": lambda value: "n/a" if value is None else f"{value:.3g}",
+        "percent": _percent,
+        "times": lambda ratio: f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}",
+        "percentile": _percentile,
+    }
+    return environment
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "n/a"
+    if value != 0 and abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    if percent >= 10:
+        return f"{percent:.0f}%"
+    return "<0.0001%" if 0 < percent < 0.0001 else f"{float(f'{percent:.2g}'):.10g}%"
+
+
+def _percentile(value: float) -> str:
+    """One decimal at the ends, where it matters."""
+    return f"{value:.0f}" if 1 <= value <= 99 or value in (0, 100) else f"{value:.1f}"
+
+
+def _run_view(run: Mapping[str, object]) -> Mapping[str, Any]:
+    """What the page shows of the manifest, every value as safe text or 'not recorded'."""
+    counts = _mapping(run, "counts")
+    sizes = _mapping(run, "atlas").get("sizes")
+    reasons = counts.get("quarantine_reasons")
+    return {
+        "run_id": _identifier(run.get("run_id")),
+        "created": _text(run.get("created")),
+        "input": _text(run.get("input")),
+        "config_id": _identifier(run.get("config_id")),
+        "encoder": _text(_mapping(run, "encoder").get("name")),
+        "encoder_id": _identifier(_mapping(run, "encoder").get("id")),
+        "device": _text(_mapping(run, "encoder").get("device")),
+        "atlas_id": _identifier(_mapping(run, "atlas").get("id")),
+        "atlas_sizes": _sizes(sizes),
+        "atlas_description": _text(_mapping(run, "atlas").get("description")),
+        "model_id": _identifier(_mapping(run, "model").get("id")),
+        "calibration_accounts": _text(_calibration(run).get("accounts")),
+        "smallest_p": _text(_calibration(run).get("smallest_p")),
+        "rows_in": _text(counts.get("rows_in")),
+        "rows_used": _text(counts.get("rows_used")),
+        "rows_quarantined": _text(counts.get("rows_quarantined")),
+        "quarantine": [
+            (visible(str(code)), QUARANTINE_REASONS.get(str(code), "unknown reason code"), _text(count))
+            for code, count in sorted(reasons.items(), key=lambda item: str(item[0]))
+        ]
+        if isinstance(reasons, Mapping)
+        else None,
+        "timings": [
+            (visible(str(stage)), f"{seconds:,.2f} s" if isinstance(seconds, int | float) else _text(seconds))
+            for stage, seconds in _mapping(run, "timings").items()
+        ],
+        "versions": [
+            (visible(str(name)), _text(version)) for name, version in _mapping(run, "versions").items()
+        ],
+    }
+
+
+def _calibration(run: Mapping[str, object]) -> Mapping[Any, Any]:
+    calibration = _mapping(run, "model").get("calibration")
+    return calibration if isinstance(calibration, Mapping) else {}
+
+
+def _mapping(run: Mapping[str, object], key: str) -> Mapping[Any, Any]:
+    value = run.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sizes(sizes: object) -> str:
+    if isinstance(sizes, Mapping):
+        sizes = list(sizes.values())
+    if not isinstance(sizes, list | tuple) or not sizes:
+        return NOT_RECORDED
+    return " → ".join(_text(size) for size in sizes) + " cells"
+
+
+def _text(value: object) -> str:
+    if value is None or value == "":
+        return NOT_RECORDED
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return visible(str(value), keep=JOINERS)
+
+
+def _identifier(value: object) -> Identifier | None:
+    if value is None or value == "":
+        return None
+    full = visible(str(value))
+    return Identifier(full, full if len(full) <= 16 else f"{full[:12]}…")

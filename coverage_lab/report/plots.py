@@ -1,0 +1,332 @@
+"""Figures as plain Plotly specs: numbers and roles of colour here, themes and drawing elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from coverage_lab.errors import CoverageLabError
+from coverage_lab.report import words
+from coverage_lab.report.text import plotly_text, shortened, visible
+from coverage_lab.schema import LEVELS
+
+Spec = dict[str, Any]
+
+#: Colours by role, with at least 4.5:1 (text) or 3:1 (marks) against the background, and apart in
+#: lightness as well as hue so that colour-blind readers and grey prints keep them apart.
+PALETTE: dict[str, dict[str, str]] = {
+    "light": {
+        "background": "#fbfaf8",
+        "surface": "#ffffff",
+        "ink": "#1b1f24",
+        "muted": "#5a626d",
+        "rule": "#dcd9d2",
+        "grid": "#e9e6df",
+        "accent": "#0a5c8f",
+        "bar": "#b9bec6",
+        "review": "#b3380d",
+        "watch": "#8a5d00",
+        "inconclusive": "#5d6675",
+        "clear": "#2b7bba",
+        "account": "#15181c",
+        "own": "#1f77c4",
+        "reference": "#0b8058",
+        "uniform": "#b04a94",
+    },
+    "dark": {
+        "background": "#14171b",
+        "surface": "#1c2026",
+        "ink": "#e9ebee",
+        "muted": "#a5adb8",
+        "rule": "#363c45",
+        "grid": "#2a2f37",
+        "accent": "#7cc0ee",
+        "bar": "#566070",
+        "review": "#ff8c5f",
+        "watch": "#e6b23c",
+        "inconclusive": "#a9b2bf",
+        "clear": "#5aa9e6",
+        "account": "#f6f7f8",
+        "own": "#63b0f2",
+        "reference": "#3fc796",
+        "uniform": "#e28cc8",
+    },
+}
+
+#: Points that the overview draws at most; more would make the page heavy and the plot no clearer.
+MAX_POINTS = 3_000
+
+_HISTOGRAM_BINS = 40
+
+
+def role(name: str) -> str:
+    """Stand-in for a colour of `PALETTE`, which the reader's theme resolves."""
+    if name not in PALETTE["light"]:
+        raise KeyError(name)
+    return f"var(--{name})"
+
+
+def themed(spec: object, *, theme: str) -> Any:
+    """Return `spec` with every colour role replaced by the colour of `theme` ('light' or 'dark')."""
+    if isinstance(spec, str) and spec.startswith("var(--"):
+        return PALETTE[theme][spec[len("var(--") : -1]]
+    if isinstance(spec, dict):
+        return {key: themed(value, theme=theme) for key, value in spec.items()}
+    if isinstance(spec, list):
+        return [themed(value, theme=theme) for value in spec]
+    return spec
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _axis(title: str, *, log: bool = False) -> Spec:
+    return {
+        "title": {"text": title, "standoff": 8, "font": {"size": 12}},
+        "type": "log" if log else "linear",
+        "gridcolor": role("grid"),
+        "linecolor": role("rule"),
+        "zeroline": False,
+        "automargin": True,
+        "fixedrange": True,
+        "tickfont": {"size": 11},
+        "tickangle": 0,
+    }
+
+
+def _layout(x: Spec, y: Spec, *, height: int) -> Spec:
+    return {
+        "xaxis": x,
+        "yaxis": y,
+        "height": height,
+        "margin": {"l": 52, "r": 12, "t": 12, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": role("muted"), "family": "system-ui, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"},
+        "hoverlabel": {
+            "bgcolor": role("surface"),
+            "bordercolor": role("rule"),
+            "font": {"color": role("ink"), "size": 12},
+            "align": "left",
+            "namelength": -1,
+        },
+        "showlegend": False,
+        "dragmode": False,
+        "hovermode": "closest",
+    }
+
+
+def log_ticks(low: float, high: float) -> Spec:
+    """Tick values and texts for a log axis: powers of ten, or and 3 times those where the range is short."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps = (1, 3) if last - first <= 3 else (1,)
+    values = [step * 10**power for power in range(first, last + 1) for step in steps]
+    return {"tickmode": "array", "tickvals": values, "ticktext": [f"{value:,g}" for value in values]}
+
+
+def growth_spec(rows: pa.Table) -> Spec:
+    """Growth curve of one account at one level against its three nulls.
+
+    Parameters
+    ----------
+    rows : pa.Table
+        Rows of `schema.CURVES` of one account and level, in any order. Rows with n < 1 are left out.
+
+    Returns
+    -------
+    dict
+        ``{"data": [...], "layout": {...}}`` with colour roles. Bands are cut at 1 cell, which n ≥ 1
+        prompts always reach, so that log axes can show them.
+    """
+    rows = rows.filter(pc.greater_equal(rows["n"], 1)).sort_by("n")
+    n = rows["n"].to_numpy().astype(np.int64)
+    grid = n.tolist()
+    traces: list[Spec] = []
+    for line in words.NULL_LINES:
+        low = np.maximum(rows[f"{line.key}_low"].to_numpy(), 1.0)
+        high = np.maximum(rows[f"{line.key}_high"].to_numpy(), 1.0)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": grid + grid[::-1],
+                "y": _rounded(np.concatenate([high, low[::-1]])),
+                "fill": "toself",
+                "fillcolor": role(line.key),
+                "opacity": 0.16,
+                "line": {"width": 0},
+                "hoverinfo": "skip",
+                "legendgroup": line.key,
+                "showlegend": False,
+            }
+        )
+    for line in words.NULL_LINES:
+        traces.append(_curve(grid, _rounded(rows[f"{line.key}_mean"].to_numpy()), line, width=1.75))
+    traces.append(_curve(grid, rows["distinct"].to_pylist(), words.ACCOUNT_LINE, width=2.75))
+    layout = _layout(_axis("prompts"), _axis("distinct cells"), height=270)
+    layout["hovermode"] = "x unified"
+    layout["yaxis"]["rangemode"] = "tozero"
+    return {"data": traces, "layout": layout}
+
+
+def _curve(x: list[int], y: list[float], line: words.Line, *, width: float) -> Spec:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if len(x) == 1 else "lines",
+        "name": line.title,
+        "x": x,
+        "y": y,
+        "line": {"color": role(line.key), "dash": line.dash, "width": width},
+        "legendgroup": line.key,
+        "hovertemplate": "%{y:,.4~g}",
+    }
+
+
+def rows_of(curves: pa.Table, account_id: str, level: str) -> pa.Table:
+    """Rows of one account at one level, of `schema.CURVES` or `schema.CELLS`."""
+    return curves.filter((pc.field("account_id") == account_id) & (pc.field("level") == level))
+
+
+def growth_figure(curves: pa.Table, account_id: str, level: str) -> go.Figure:
+    """Growth curve of one account at one level against its three nulls, for notebooks.
+
+    Parameters
+    ----------
+    curves : pa.Table
+        Table of `schema.CURVES`.
+    account_id : str
+        Account to draw.
+    level : str
+        One of `schema.LEVELS`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Distinct cells against prompts, light theme, linear axes, with a legend.
+
+    Raises
+    ------
+    CoverageLabError
+        `level` is not a level, or `curves` has no row of the account at that level.
+    """
+    if level not in LEVELS:
+        raise CoverageLabError(f"level: expected one of {', '.join(LEVELS)}, got {visible(str(level))!r}")
+    rows = rows_of(curves, account_id, level)
+    if rows.num_rows == 0:
+        raise CoverageLabError(
+            f"account_id: expected an account with a growth curve at level {level}, "
+            f"got {shortened(visible(account_id), 80)!r}"
+        )
+    spec = themed(growth_spec(rows), theme="light")
+    layout = spec["layout"] | {
+        "showlegend": True,
+        "height": 420,
+        "plot_bgcolor": PALETTE["light"]["surface"],
+        "paper_bgcolor": PALETTE["light"]["surface"],
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "margin": {"l": 60, "r": 20, "t": 60, "b": 50},
+    }
+    return go.Figure(data=spec["data"], layout=layout)
+
+
+def overview_rows(verdicts: Sequence[str], scores: NDArray[np.float64], always: Sequence[int]) -> list[int]:
+    """Rows that the overview draws: `always`, and of the rest an even stride by verdict and score.
+
+    Returns all rows, in order, where they are no more than `MAX_POINTS`.
+    """
+    if len(verdicts) <= MAX_POINTS:
+        return list(range(len(verdicts)))
+    kept = set(always)
+    ranks = np.array([words.rank_of(verdict) for verdict in verdicts])
+    order = [int(row) for row in np.lexsort((-scores, ranks)) if int(row) not in kept]
+    room = min(max(MAX_POINTS - len(kept), 0), len(order))
+    picked = np.linspace(0, len(order) - 1, room).round().astype(np.int64)
+    return sorted(kept | {order[position] for position in picked})
+
+
+def overview_spec(accounts: pa.Table, rows: Sequence[int], anchors: Mapping[str, str]) -> Spec:
+    """Prompts against score of the given rows of `schema.ACCOUNTS`, one trace a verdict.
+
+    `customdata` of a point is its account's anchor in the page ('' where it has no section) and its
+    p-value as text.
+    """
+    table = accounts.take(pa.array(rows, type=pa.int64()))
+    points: dict[str, list[tuple[str, int, float, str, str]]] = {}
+    for account_id, verdict, prompts, score, p_value in zip(
+        *(table[name].to_pylist() for name in ("account_id", "verdict", "prompts", "score", "p_value")),
+        strict=True,
+    ):
+        shown = plotly_text(shortened(visible(account_id), 60))
+        p_text = "not available" if p_value is None or math.isnan(p_value) else f"{p_value:.3g}"
+        points.setdefault(verdict, []).append((shown, prompts, score, anchors.get(account_id, ""), p_text))
+    traces = []
+    # The gravest verdict last, so that it lies on top.
+    for verdict, style in sorted(words.VERDICTS.items(), key=lambda item: -item[1].rank):
+        mine = points.get(verdict, [])
+        if not mine:
+            continue
+        ids, prompts, scores, links, p_texts = zip(*mine, strict=True)
+        grave = verdict in ("review", "watch")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": verdict,
+                "x": list(prompts),
+                "y": [float(f"{score:.4g}") for score in scores],
+                "text": list(ids),
+                "customdata": [list(pair) for pair in zip(links, p_texts, strict=True)],
+                "marker": {
+                    "color": role(verdict),
+                    "symbol": style.symbol,
+                    "size": 11 if grave else 7,
+                    "opacity": 0.95 if grave else 0.6,
+                    "line": {"width": 1, "color": role("surface" if grave else verdict)},
+                },
+                "hovertemplate": (
+                    f"<b>%{{text}}</b><br>{style.sign} {verdict}<br>%{{x:,}} prompts · score %{{y:.3f}}"
+                    "<br>p-value %{customdata[1]}<extra></extra>"
+                ),
+            }
+        )
+    layout = _layout(_axis("prompts (log scale)", log=True), _axis("score"), height=430)
+    counts = table["prompts"].to_numpy()
+    if len(counts):
+        layout["xaxis"] |= log_ticks(max(float(counts.min()), 1.0), max(float(counts.max()), 10.0))
+    layout["yaxis"] |= {"range": [-0.03, 1.05]}
+    return {"data": traces, "layout": layout}
+
+
+def score_spec(scores: NDArray[np.float64]) -> Spec:
+    """Histogram of all scores; the page adds the mark of one account."""
+    counts, edges = np.histogram(scores, bins=_HISTOGRAM_BINS, range=(0.0, 1.0))
+    middles = (edges[:-1] + edges[1:]) / 2
+    half = 0.5 / _HISTOGRAM_BINS
+    layout = _layout(_axis("score"), _axis("accounts (log scale)", log=True), height=210)
+    layout["margin"]["t"] = 28
+    layout["bargap"] = 0.12
+    layout["xaxis"] |= {"range": [-0.01, 1.01]}
+    most = max(int(counts.max()), 1)
+    # From 0.6, so that a bar of one account is still seen.
+    layout["yaxis"] |= {"range": [math.log10(0.6), math.log10(most * 1.6)]} | log_ticks(1.0, float(most))
+    return {
+        "data": [
+            {
+                "type": "bar",
+                "x": _rounded(middles),
+                "y": counts.tolist(),
+                "customdata": [[round(m - half, 3), round(m + half, 3)] for m in middles.tolist()],
+                "marker": {"color": role("bar")},
+                "hovertemplate": "%{y:,} accounts score %{customdata[0]}–%{customdata[1]}<extra></extra>",
+            }
+        ],
+        "layout": layout,
+    }

@@ -1,0 +1,210 @@
+"""The same evidence for a terminal: a run's top accounts, and one account explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from coverage_lab.errors import CoverageLabError
+from coverage_lab.report import words
+from coverage_lab.report.accounts_view import defined, flag_order
+from coverage_lab.report.plots import rows_of
+from coverage_lab.report.text import JOINERS, shortened, visible
+from coverage_lab.schema import LEVELS
+
+_STYLES = {"review": "bold red", "watch": "yellow", "inconclusive": "dim", "clear": "green"}
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_WIDTH = 28
+_CELLS_SHOWN = 5
+
+
+def _name(account_id: str, limit: int = 40) -> Text:
+    """An untrusted id as text: `Text` reads no markup, `visible` leaves no control sequence."""
+    return Text(shortened(visible(account_id), limit))
+
+
+def _verdict(verdict: str) -> Text:
+    style = words.VERDICTS.get(verdict)
+    return Text(
+        f"{style.sign if style else '?'} {visible(verdict)}",
+        style=_STYLES.get(verdict, ""),
+        no_wrap=True,
+    )
+
+
+def _p_text(value: float | None) -> str:
+    number = defined(value)
+    return "n/a" if number is None else f"{number:.3g}"
+
+
+def top_accounts_table(accounts: pa.Table, limit: int = 10) -> Table:
+    """The accounts to look at first.
+
+    Parameters
+    ----------
+    accounts : pa.Table
+        Table of `schema.ACCOUNTS`; an empty one gives a table without rows.
+    limit : int
+        Rows at most, 1 or more.
+
+    Returns
+    -------
+    rich.table.Table
+        Ordered review, watch, inconclusive, clear; the smallest p-value first, then the highest score.
+
+    Raises
+    ------
+    CoverageLabError
+        `limit` is less than 1.
+    """
+    if limit < 1:
+        raise CoverageLabError(f"limit: expected 1 or more, got {limit}")
+    names = ["account_id", "verdict", "archetype", "prompts", "score", "p_value", "reasons"]
+    ordered = accounts.select(names).take(pa.array(_first(accounts, limit), type=pa.int64()))
+    shown = Table(title=f"Top accounts of {accounts.num_rows:,}", title_justify="left", pad_edge=False)
+    shown.add_column("account", overflow="fold", min_width=12)
+    shown.add_column("verdict", no_wrap=True)
+    shown.add_column("archetype")
+    for name in ("prompts", "score", "p"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("first reason", overflow="fold", min_width=16)
+    for row in ordered.to_pylist():
+        shown.add_row(
+            _name(row["account_id"]),
+            _verdict(row["verdict"]),
+            Text(words.ARCHETYPES.get(row["archetype"], visible(row["archetype"]))),
+            f"{row['prompts']:,}",
+            f"{row['score']:.3f}",
+            _p_text(row["p_value"]),
+            Text(visible(row["reasons"][0], keep=JOINERS) if row["reasons"] else ""),
+        )
+    return shown
+
+
+def _first(accounts: pa.Table, limit: int) -> list[int]:
+    """Rows of the first `limit` accounts in the order of flags.
+
+    One lexsort of whole columns narrows millions of accounts down before any row becomes Python.
+    """
+    ranks = np.array([words.rank_of(verdict) for verdict in accounts["verdict"].to_pylist()])
+    p_values = accounts["p_value"].to_numpy().astype(np.float64)
+    p_values = np.where(np.isfinite(p_values), p_values, np.inf)
+    scores = accounts["score"].to_numpy()
+    order = np.lexsort((-scores, p_values, ranks))
+    if len(order) > limit:
+        last = order[limit - 1]
+        tied = (
+            (ranks[order] == ranks[last])
+            & (p_values[order] == p_values[last])
+            & (scores[order] == scores[last])
+        )
+        order = order[: max(limit, int(np.flatnonzero(tied)[-1]) + 1)]
+    candidates = (
+        accounts.take(pa.array(order)).select(["account_id", "verdict", "score", "p_value"]).to_pylist()
+    )
+    ranked = sorted(zip(candidates, order.tolist(), strict=True), key=lambda pair: flag_order(pair[0]))
+    return [int(row) for _, row in ranked[:limit]]
+
+
+def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.Table) -> RenderableType:
+    """One account in words and numbers.
+
+    Parameters
+    ----------
+    account_row : Mapping[str, Any]
+        Row of `schema.ACCOUNTS`, as `Table.to_pylist` gives it.
+    curves, cells : pa.Table
+        Tables of `schema.CURVES` and `schema.CELLS`; other accounts' rows are ignored, and what the
+        account has no rows of is said to be missing.
+
+    Returns
+    -------
+    rich.console.RenderableType
+        Verdict, score, reasons, growth curves against their nulls, and top cells.
+    """
+    account_id = account_row["account_id"]
+    head = Text.assemble(
+        ("Account ", "bold"),
+        _name(account_id, 120),
+        "\n",
+        _verdict(account_row["verdict"]),
+        f" · {words.ARCHETYPES.get(account_row['archetype'], visible(account_row['archetype']))}"
+        f" · {account_row['prompts']:,} prompts"
+        f" · score {account_row['score']:.3f} (0..1) · p {_p_text(account_row['p_value'])}",
+    )
+    reasons = [Text(f"• {visible(reason, keep=JOINERS)}") for reason in account_row["reasons"]]
+    parts: list[RenderableType] = [
+        head,
+        Text("\nWhy", style="bold"),
+        *[Padding(reason, (0, 0, 0, 2)) for reason in reasons or [Text("no reason recorded")]],
+    ]
+    for level in LEVELS:
+        parts.append(Text(f"\n{level.capitalize()} level: {words.LEVELS[level]}", style="bold"))
+        curve = rows_of(curves, account_id, level).sort_by("n")
+        parts.append(_growth(curve) if curve.num_rows else Text("  no growth curve recorded"))
+        mine = rows_of(cells, account_id, level).to_pylist()
+        parts.append(_cells(mine) if mine else Text("  no cell recorded"))
+    parts.append(
+        Text(
+            "\nThe system recommends; people decide. The score is evidence from behaviour only, "
+            "and every flag can be appealed.",
+            style="italic",
+        )
+    )
+    return Group(*parts)
+
+
+def _growth(curve: pa.Table) -> Table:
+    """D(n) of the account and its nulls: a sparkline of common scale, and its values at ¼, ½ and all of n."""
+    n = curve["n"].to_numpy().astype(np.float64)
+    columns = [
+        (line.title, curve["distinct" if line.key == "account" else f"{line.key}_mean"].to_numpy())
+        for line in (words.ACCOUNT_LINE, *words.NULL_LINES)
+    ]
+    top = max(float(values.max()) for _, values in columns)
+    marks = sorted({max(int(n[-1] * part), 1) for part in (0.25, 0.5, 1.0)})
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("  distinct cells", no_wrap=True)
+    table.add_column("growth", no_wrap=True)
+    for mark in marks:
+        table.add_column(f"n={mark:,}", justify="right", no_wrap=True)
+    for title, values in columns:
+        table.add_row(
+            f"  {title}",
+            sparkline(np.interp(np.linspace(n[0], n[-1], _SPARK_WIDTH), n, values), top=top),
+            *[f"{float(np.interp(mark, n, values)):,.4g}" for mark in marks],
+        )
+    return table
+
+
+def sparkline(values: NDArray[np.float64], *, top: float) -> str:
+    """One block character a value, from ▁ at 0 to █ at `top`; '' for no values."""
+    if top <= 0:
+        return _BLOCKS[0] * len(values)
+    steps = np.clip(np.rint(values / top * (len(_BLOCKS) - 1)), 0, len(_BLOCKS) - 1).astype(int)
+    return "".join(_BLOCKS[step] for step in steps)
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> Table:
+    ordered = sorted(rows, key=lambda row: (row["reference_share"] - row["share"], row["cell"]))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("  top cells", overflow="fold")
+    for name in ("prompts", "share", "ordinary"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in ordered[:_CELLS_SHOWN]:
+        label = shortened(visible(row["label"], keep=JOINERS), 60) or "(no label)"
+        table.add_row(
+            Text(f"  {label} #{row['cell']}"),
+            f"{row['prompts']:,}",
+            f"{100 * row['share']:.3g}%",
+            f"{100 * row['reference_share']:.3g}%",
+        )
+    return table

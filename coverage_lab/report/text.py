@@ -1,0 +1,86 @@
+"""Untrusted text (account ids, labels, reasons) made safe to show, to embed and to paste."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import unicodedata
+
+#: Zero-width joiners: invisible, but several scripts and emoji are unreadable without them.
+JOINERS = "\u200c\u200d"
+
+_HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Write characters that hide, or reorder others, as ``\xNN``, ``\uNNNN`` or ``\UNNNNNNNN``.
+
+    These are control, format (bidirectional overrides among them), surrogate, private and unassigned
+    characters, line and paragraph separators, and every space but U+0020.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    keep : str
+        Characters to leave as they are, for instance `JOINERS` in prose.
+    """
+    return "".join(_shown(sign, keep) for sign in text)
+
+
+def _shown(sign: str, keep: str) -> str:
+    category = unicodedata.category(sign)
+    hidden = category in _HIDDEN_CATEGORIES or (category == "Zs" and sign != " ")
+    if not hidden or sign in keep:
+        return sign
+    code = ord(sign)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def shortened(text: str, limit: int) -> str:
+    """Cut the middle out of `text` where it is longer than `limit` characters (3 or more)."""
+    if len(text) <= limit:
+        return text
+    head = limit // 2
+    return f"{text[:head]}…{text[len(text) - (limit - head - 1) :]}"
+
+
+def plotly_text(text: str) -> str:
+    """Escape the signs that Plotly's own small HTML dialect would read as tags or entities."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def json_for_script(value: object) -> str:
+    """JSON that can't end or change the script element it stands in, nor a JavaScript line.
+
+    Raises
+    ------
+    ValueError
+        `value` holds NaN or an infinity, which JSON does not have.
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def shell_word(text: str) -> str:
+    """Quote `text` as one word for bash or zsh; what can't be seen is written as an ANSI-C escape."""
+    if visible(text) == text:
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{''.join(_shell_escape(sign) for sign in escaped)}'"
+
+
+def _shell_escape(sign: str) -> str:
+    # bash reads \xNN as a byte, so everything from U+0080 needs \u to come out as UTF-8.
+    shown = _shown(sign, "")
+    return f"\\u00{shown[2:]}" if shown != sign and 0x80 <= ord(sign) < 0x100 else shown
+
+
+def explain_command(account_id: str) -> str:
+    """The command line that explains one account of a run."""
+    word = shell_word(account_id)
+    if account_id.startswith("-"):
+        return f"coverage-lab explain --run OUTPUT -- {word}"
+    return f"coverage-lab explain {word} --run OUTPUT"

@@ -1,0 +1,150 @@
+"""The report's vocabulary: what verdicts, archetypes, measures and terms are called for people."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """How a verdict is shown; the sign repeats the colour for those who can't tell colours apart."""
+
+    rank: int
+    sign: str
+    symbol: str  # the same shape by Plotly's name
+    meaning: str
+
+
+VERDICTS = {
+    "review": Verdict(0, "▲", "triangle-up", "a person should look at this account now"),
+    "watch": Verdict(1, "◆", "diamond", "unusual; look again when there is more traffic"),
+    "inconclusive": Verdict(
+        2, "○", "circle-open", "too few prompts, or mixed traffic that can't be told apart"
+    ),
+    "clear": Verdict(3, "●", "circle", "nothing unusual in how it covers the ground"),
+}
+
+
+def rank_of(verdict: str) -> int:
+    """Position of a verdict from the gravest, 0; one that is not known comes last."""
+    return VERDICTS[verdict].rank if verdict in VERDICTS else len(VERDICTS)
+
+
+ARCHETYPES = {
+    "task_use": "task use",
+    "mixed_product": "mixed product",
+    "multi_tenant": "multi-tenant",
+    "data_processing": "data processing",
+    "harvesting": "harvesting",
+    "unknown": "unknown",
+}
+
+LEVELS = {
+    "coarse": "broad themes",
+    "middle": "topics",
+    "fine": "narrow topics",
+}
+
+#: Title and plain sentence of each of `schema.LEVEL_MEASURES` and `schema.ACCOUNT_MEASURES`.
+MEASURES = {
+    "distinct": ("Cells reached", "How much ground the account has touched."),
+    "sample_coverage": (
+        "Share of its own ground already seen",
+        "Low when most of where it goes next would be new.",
+    ),
+    "new_slope": ("Cells seen only once", "High when it moves on and seldom comes back."),
+    "collision_ratio": (
+        "Return to the same cells",
+        "Below 1 when it meets the same ground less often than ordinary traffic does.",
+    ),
+    "collision_z": (
+        "Return to the same cells, against chance",
+        "Far below 0 when it avoids ground that it has seen.",
+    ),
+    "growth_vs_reference": (
+        "Growth against ordinary traffic",
+        "Above 0 when it reached more cells than ordinary traffic of that size.",
+    ),
+    "growth_vs_uniform": (
+        "Growth against a uniform sweep",
+        "Near 1 when it grows as a systematic sweep would.",
+    ),
+    "order_z": ("How early new cells come", "Above 0 when new ground came sooner than chance order gives."),
+    "novelty_mean": ("Mean novelty", "How unlike its earlier prompts a prompt is, on average."),
+    "novelty_p10": ("Novelty, lowest tenth", "High when even its most repetitive prompts are new."),
+    "novelty_median": ("Median novelty", "The novelty of its middle prompt."),
+    "novelty_low_share": ("Near repeats", "Low when it hardly ever asks nearly the same again."),
+    "repeat_share": ("Exact repeats", "Low when it hardly ever sends the same prompt again."),
+}
+
+
+class Line(NamedTuple):
+    """One line of a growth plot."""
+
+    key: str  # column prefix of schema.CURVES, and the colour's name
+    title: str
+    meaning: str
+    dash: str
+
+
+ACCOUNT_LINE = Line(
+    "account", "This account", "distinct cells after n prompts, in the order they came", "solid"
+)
+NULL_LINES = (
+    Line("own", "Own prompts, shuffled", "the same prompts in random order (rarefaction)", "dot"),
+    Line("reference", "Ordinary traffic", "as many prompts drawn from ordinary use", "dash"),
+    Line("uniform", "Uniform sweep", "every cell equally likely, as a systematic sweep would", "dashdot"),
+)
+
+GLOSSARY = (
+    (
+        "Account",
+        "Whatever the input calls account_id. One account may be one person, one product or many users.",
+    ),
+    (
+        "Atlas",
+        "A frozen map of what people ask models to do, cut into cells at three levels: coarse, middle, fine. "
+        "Numbers from different atlases are never mixed.",
+    ),
+    (
+        "Cell",
+        "A small region of that map: prompts that are alike in meaning. Its label is a hint, not a rule.",
+    ),
+    (
+        "Novelty",
+        "How unlike a prompt is to the closest earlier one of its account: 0 is a repeat, 1 is unrelated.",
+    ),
+    (
+        "Growth curve",
+        "How many different cells an account has reached after each number of prompts. People return to "
+        "their tasks, so the curve bends; a sweep keeps climbing.",
+    ),
+    (
+        "Rarefaction",
+        "The growth curve that the account's own prompts would give in random order. A curve that runs above "
+        "it reached new ground sooner than chance would.",
+    ),
+    (
+        "Ordinary traffic",
+        "The mix of cells in the traffic that the atlas was built from, every account weighing the same.",
+    ),
+    ("Uniform sweep", "An imagined account that visits every cell with the same chance."),
+    (
+        "Score",
+        "From 0 to 1: how much an account's measures look like harvesting to the model. It is not the "
+        "probability that the account harvests.",
+    ),
+    (
+        "p-value",
+        "How often an ordinary account of similar size would score at least this high. 0.01 means one in a "
+        "hundred, so among many accounts some reach it by chance alone.",
+    ),
+    (
+        "Percentile",
+        "The share of the other accounts in this run with a smaller value; ties count half.",
+    ),
+    ("Archetype", "The explanation that fits the measures best. A hint for the reviewer, not a finding."),
+    (
+        "Quarantine",
+        "Rows that could not be used, kept apart with their reason; they are in no number above.",
+    ),
+)

@@ -1,0 +1,173 @@
+"""Arrow schemas of every table: names, units, nullability, version.
+
+`TRAFFIC` and `QUARANTINE` are what `traffic` yields; the others are what a run writes.
+No table but `TRAFFIC` (which never leaves the run's work folder) holds prompt text.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+#: The nested levels of an atlas, coarsest first.
+LEVELS = ("coarse", "middle", "fine")
+
+UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+#: One validated prompt a row.
+TRAFFIC = pa.schema(
+    [
+        _required("account_id", pa.large_string()),
+        _required("timestamp", UTC_MICROSECONDS),
+        _required("prompt", pa.large_string()),
+        pa.field("request_id", pa.large_string()),
+        pa.field("session", pa.large_string()),
+        pa.field("end_user", pa.large_string()),
+        pa.field("tokens_in", pa.int64()),
+        pa.field("tokens_out", pa.int64()),
+        pa.field("network_hash", pa.large_string()),
+        pa.field("payment_hash", pa.large_string()),
+        pa.field("system_prompt_hash", pa.large_string()),
+        _required("source", pa.int32()),  # position of the file among the input's sorted files
+        _required("row", pa.int64()),  # position of the row in that file, from 0
+    ]
+)
+
+REQUIRED_COLUMNS = ("account_id", "timestamp", "prompt")
+OPTIONAL_COLUMNS = (
+    "request_id",
+    "session",
+    "end_user",
+    "tokens_in",
+    "tokens_out",
+    "network_hash",
+    "payment_hash",
+    "system_prompt_hash",
+)
+
+#: One unusable row a row. `detail` never repeats prompt text.
+QUARANTINE = pa.schema(
+    [
+        _required("source", pa.large_string()),  # file name, relative to the input
+        _required("row", pa.int64()),
+        pa.field("account_id", pa.large_string()),
+        _required("reason", pa.string()),  # one of QUARANTINE_REASONS
+        _required("detail", pa.string()),
+    ]
+)
+
+#: Reason code -> what it means, for people.
+QUARANTINE_REASONS = {
+    "missing_account": "account_id is null or empty",
+    "missing_timestamp": "timestamp is null",
+    "missing_prompt": "prompt is null",
+    "empty_prompt": "prompt is empty or only white space",
+    "prompt_too_long": "prompt is longer than traffic.max_prompt_bytes",
+    "invalid_utf8": "a text column is not valid UTF-8",
+    "wrong_type": "a value has another type than its column should have",
+    "unparsable_timestamp": "timestamp text is not ISO 8601",
+    "timestamp_without_zone": "timestamp has no time zone and traffic.timezone is not set",
+    "timestamp_out_of_range": "timestamp is before 2000 or beyond what microseconds can hold",
+    "timestamp_in_future": "timestamp is after the run's 'now' and its tolerance",
+    "unparsable_row": "the line is not a JSON object",
+    "duplicate_request": "the account already has a row with this request_id",
+}
+
+#: Per level, the measures of an account; see `coverage_lab.measures`.
+LEVEL_MEASURES = {
+    "distinct": "cells reached",
+    "sample_coverage": "estimated share of the account's own distribution already seen, 0..1",
+    "new_slope": "f1/K: share of the reached cells seen exactly once, 0..1",
+    "collision_ratio": "same-cell pairs, observed over expected of ordinary traffic; 0 = none",
+    "collision_z": "the same as standard deviations from ordinary traffic",
+    "growth_vs_reference": "ln of cells reached over those expected of ordinary traffic",
+    "growth_vs_uniform": "cells reached over those expected of a uniform sweep, 0 and up",
+    "order_z": "mean standardised gap of first visits to their exchangeable expectation; > 0 = sooner",
+}
+
+#: Measures that no level belongs to.
+ACCOUNT_MEASURES = {
+    "novelty_mean": "mean of 1 - largest cosine to an earlier prompt of the account, 0..2",
+    "novelty_p10": "10th percentile of novelty",
+    "novelty_median": "median of novelty",
+    "novelty_low_share": "share of prompts with novelty below 0.1, 0..1",
+    "repeat_share": "share of prompts that repeat an earlier one to the letter, 0..1",
+}
+
+#: Names of all measure columns of `ACCOUNTS`, in order.
+MEASURE_COLUMNS = tuple(f"{name}_{level}" for level in LEVELS for name in LEVEL_MEASURES) + tuple(
+    ACCOUNT_MEASURES
+)
+
+VERDICTS = ("clear", "watch", "review", "inconclusive")
+ARCHETYPES = ("task_use", "mixed_product", "multi_tenant", "harvesting", "unknown")
+
+#: One account a row, by account_id. A measure that is not defined (too few prompts) is null.
+ACCOUNTS = pa.schema(
+    [
+        _required("account_id", pa.large_string()),
+        _required("prompts", pa.int64()),
+        _required("first_seen", UTC_MICROSECONDS),
+        _required("last_seen", UTC_MICROSECONDS),
+        _required("end_users", pa.int64()),  # distinct end users named; 0 = none named
+        _required("sessions", pa.int64()),  # distinct sessions named; 0 = none named
+        # 0..1, higher = more like harvesting; score and p-value are null where no scorecard fits the atlas
+        pa.field("score", pa.float64()),
+        pa.field("p_value", pa.float64()),  # conformal, against benign accounts of similar size
+        _required("verdict", pa.string()),
+        _required("archetype", pa.string()),
+        _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),
+        *[pa.field(name, pa.float64()) for name in MEASURE_COLUMNS],
+    ]
+)
+
+#: Growth curves on a grid of n, with the three nulls as mean and 95% band.
+CURVES = pa.schema(
+    [
+        _required("account_id", pa.large_string()),
+        _required("level", pa.string()),
+        _required("n", pa.int64()),
+        _required("distinct", pa.int64()),
+        *[
+            _required(f"{null}_{part}", pa.float64())
+            for null in ("own", "reference", "uniform")
+            for part in ("mean", "low", "high")
+        ],
+    ]
+)
+
+#: The cells that an account stands out in: most prompts above what ordinary traffic would send there.
+CELLS = pa.schema(
+    [
+        _required("account_id", pa.large_string()),
+        _required("level", pa.string()),
+        _required("cell", pa.int64()),
+        _required("label", pa.string()),
+        _required("prompts", pa.int64()),
+        _required("share", pa.float64()),  # of the account's prompts
+        _required("reference_share", pa.float64()),  # of ordinary traffic
+    ]
+)
+
+#: One account that a person should look at a row, with all that its evidence came from.
+FLAGS = pa.schema(
+    [
+        _required("account_id", pa.large_string()),
+        _required("verdict", pa.string()),
+        _required("archetype", pa.string()),
+        _required("prompts", pa.int64()),
+        pa.field("score", pa.float64()),
+        pa.field("p_value", pa.float64()),
+        _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),
+        _required("atlas_id", pa.string()),
+        _required("encoder_id", pa.string()),
+        _required("model_id", pa.string()),
+        _required("config_id", pa.string()),
+    ]
+)

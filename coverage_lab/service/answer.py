@@ -1,0 +1,99 @@
+"""What is answered; the words and numbers are those of `coverage_lab.schema`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Answered(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TopCell(_Answered):
+    """A cell that an account stands out in."""
+
+    level: str = Field(description="coarse, middle or fine.")
+    cell: int
+    label: str = Field(description="Words of the cell, for people.")
+    prompts: int = Field(description="The account's prompts in it.")
+    share: float = Field(description="The same as a share of the account's prompts, 0..1.")
+    reference_share: float = Field(description="Share of ordinary traffic in it, 0..1.")
+
+
+class AccountScore(_Answered):
+    """What `coverage-lab run` says of an account with these prompts."""
+
+    account_id: str
+    prompts: int = Field(description="Usable prompts, the ones that were judged.")
+    first_seen: datetime
+    last_seen: datetime
+    end_users: int = Field(description="Distinct end users named; 0 = none named.")
+    sessions: int = Field(description="Distinct sessions named; 0 = none named.")
+    score: float | None = Field(
+        description="0..1, higher = more like harvesting; null where no scorecard fits the atlas."
+    )
+    p_value: float | None = Field(
+        description="Conformal p-value against benign accounts of similar size; null as for score."
+    )
+    verdict: str = Field(description="clear, watch, review or inconclusive: for a person to decide on.")
+    archetype: str = Field(description="task_use, mixed_product, multi_tenant, harvesting or unknown.")
+    reasons: list[str] = Field(description="What moved the score, in sentences.")
+    measures: dict[str, float | None] = Field(
+        description="Every measure by name; null where it is not defined (too few prompts)."
+    )
+    top_cells: list[TopCell]
+
+
+class QuarantinedPrompt(_Answered):
+    """A prompt that could not be used."""
+
+    account_id: str
+    index: int = Field(description="Place among the account's prompts in the request, from 0.")
+    reason: str = Field(description="One of the reason codes of quarantine.parquet.")
+    detail: str = Field(description="For people; never repeats prompt text.")
+
+
+class ScoreResponse(_Answered):
+    """Answers, and what they came from."""
+
+    accounts: list[AccountScore] = Field(
+        description="In the request's order; an account without a single usable prompt is not among them, "
+        "all its prompts are in `quarantined`."
+    )
+    quarantined: list[QuarantinedPrompt] = Field(description="In the request's order.")
+    atlas_id: str
+    encoder_id: str
+    model_id: str | None = Field(description="Of the scorecard; null where none fits the atlas.")
+    config_id: str = Field(description="Digest of the service's config.")
+    version: str = Field(description="Of coverage-lab.")
+
+
+class Health(_Answered):
+    """That the service is up, and what it judges with."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "ok",
+                    "version": "0.1.0",
+                    "encoder": "static",
+                    "encoder_id": "9f2c…",
+                    "atlas_id": "41ab…",
+                    "model_id": "d07e…",
+                    "config_id": "5be1…",
+                }
+            ]
+        }
+    )
+
+    status: Literal["ok"]
+    version: str
+    encoder: str
+    encoder_id: str
+    atlas_id: str
+    model_id: str | None
+    config_id: str

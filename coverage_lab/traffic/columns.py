@@ -1,0 +1,161 @@
+"""Which column of a file is which of ours, and which types can be read as it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from coverage_lab.config import TrafficConfig
+from coverage_lab.errors import ConfigError, TrafficError
+from coverage_lab.schema import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from coverage_lab.traffic.problems import shown
+from coverage_lab.traffic.sources import Source, partition_value
+from coverage_lab.traffic.timestamps import has_zone, is_instant_type
+
+COLUMNS: Final = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
+COUNTS: Final = ("tokens_in", "tokens_out")
+_SHOWN_COLUMNS: Final = 20
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each of our columns comes from; those in neither mapping are null.
+
+    `fields` maps our name to the file's column, `constants` to the value of a hive partition. A file's own
+    column goes before a partition of the same name.
+    """
+
+    fields: Mapping[str, str]
+    constants: Mapping[str, str | None]
+
+
+def check_mapping(config: TrafficConfig) -> None:
+    """Refuse names in `traffic.columns` that are not ours.
+
+    Raises
+    ------
+    ConfigError
+        One is not.
+    """
+    for ours in config.columns:
+        if ours not in COLUMNS:
+            raise ConfigError(
+                f"traffic.columns: unknown column '{shown(ours, 60)}' (ours are {', '.join(COLUMNS)})"
+            )
+
+
+def partition_constants(source: Source, config: TrafficConfig) -> dict[str, str | None]:
+    """Our columns that the folder names of a source give."""
+    keys = dict(source.partitions)
+    names = {ours: config.columns.get(ours, ours) for ours in COLUMNS}
+    return {ours: partition_value(keys[theirs]) for ours, theirs in names.items() if theirs in keys}
+
+
+def resolve(names: Sequence[str], source: Source, config: TrafficConfig) -> Layout:
+    """Find our columns among a file's.
+
+    Parameters
+    ----------
+    names
+        The file's column names, in order.
+
+    Raises
+    ------
+    TrafficError
+        A required column, or an optional one that `traffic.columns` names, is not there, or a column that
+        is needed is there more than once.
+    """
+    constants = partition_constants(source, config)
+    seen = Counter(names)
+    fields: dict[str, str] = {}
+    for ours in COLUMNS:
+        theirs = config.columns.get(ours, ours)
+        if seen[theirs] > 1:
+            raise TrafficError(
+                f"input file {shown(source.name)}: column '{shown(theirs, 60)}' is there {seen[theirs]} times"
+            )
+        if seen[theirs]:
+            fields[ours] = theirs
+            constants.pop(ours, None)
+        elif ours not in constants and (ours in REQUIRED_COLUMNS or ours in config.columns):
+            raise missing_column(ours, list(names), source, config)
+    return Layout(fields=fields, constants=constants)
+
+
+def missing_column(ours: str, names: Sequence[str], source: Source, config: TrafficConfig) -> TrafficError:
+    """Say which column is missing, which there are, and how to map one."""
+    there = ", ".join(shown(name, 40) for name in names[:_SHOWN_COLUMNS]) or "none"
+    more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
+    hint = (
+        f"traffic.columns maps {ours} to '{shown(config.columns[ours], 60)}'"
+        if ours in config.columns
+        else f'map it in traffic.columns, for instance {ours} = "their_name"'
+    )
+    return TrafficError(
+        f"input file {shown(source.name)}: no column for {ours} ({hint}; columns there: {there}{more})"
+    )
+
+
+def check_types(schema: pa.Schema, layout: Layout, source: Source, config: TrafficConfig) -> None:
+    """Refuse a file whose required columns can't be read as what they should be.
+
+    account_id: text (any string or binary type, dictionaries of them) or integer; prompt: text;
+    timestamp: timestamp, date or text. Integers as timestamps are refused: their unit is a guess.
+
+    Raises
+    ------
+    TrafficError
+        One has another type, or is zone-less while `traffic.timezone` is not set.
+    """
+    for ours in REQUIRED_COLUMNS:
+        if ours not in layout.fields:
+            continue
+        theirs = layout.fields[ours]
+        kind = value_type(schema.field(theirs).type)
+        where = f"input file {shown(source.name)}: column '{shown(theirs, 60)}' ({ours})"
+        if pa.types.is_null(kind) or is_text(kind):
+            continue
+        if ours == "account_id" and pa.types.is_integer(kind):
+            continue
+        if ours == "timestamp" and is_instant_type(kind):
+            if not has_zone(kind) and config.timezone is None:
+                raise TrafficError(
+                    f'{where}: {kind} has no time zone; set traffic.timezone, for instance to "UTC"'
+                )
+            continue
+        expected = {
+            "account_id": "text or whole numbers",
+            "timestamp": "a timestamp, a date or ISO 8601 text",
+            "prompt": "text",
+        }
+        raise TrafficError(f"{where}: expected {expected[ours]}, got {shown(kind, 80)}")
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """Type of the values behind dictionaries and text-like extension types (such as arrow.json)."""
+    if pa.types.is_dictionary(kind):
+        return value_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType) and is_text(kind.storage_type):
+        return kind.storage_type
+    return kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type holds text, checked or not (fixed-size binary holds hashes and UUIDs, not text)."""
+    return kind in _BINARY_OF or kind in _BINARY_OF.values()
+
+
+def unchecked(kind: pa.DataType) -> pa.DataType:
+    """Binary type of the same layout as a text type."""
+    return _BINARY_OF.get(kind, kind)
+
+
+_BINARY_OF: Final[dict[pa.DataType, pa.DataType]] = {
+    pa.string(): pa.binary(),
+    pa.large_string(): pa.large_binary(),
+    pa.string_view(): pa.binary_view(),
+}

@@ -1,0 +1,165 @@
+"""Which files an input names."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from coverage_lab.errors import TrafficError
+from coverage_lab.traffic.problems import first_line, shown
+
+Format = Literal["parquet", "jsonl", "arrow"]
+
+SUFFIXES: Final[dict[str, Format]] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".jsonlines": "jsonl",
+    ".jsonl.gz": "jsonl",
+    ".ndjson.gz": "jsonl",
+    ".json.gz": "jsonl",
+    ".jsonlines.gz": "jsonl",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of traffic.
+
+    `name` is the path relative to the input, with `/`; `partitions` are the hive-style `key=value` folders
+    of the path as it was given, outermost first, values URL-decoded.
+    """
+
+    path: Path
+    name: str
+    format: Format
+    partitions: tuple[tuple[str, str], ...] = ()
+
+
+def find_sources(input: str | Path) -> list[Source]:
+    """List the files of an input, sorted by name.
+
+    Parameters
+    ----------
+    input
+        One file, a folder (searched in full, links followed) or a glob (`**` for any depth). A path that
+        exists is taken as it is, even if it holds glob characters. In folders, names that start with `.` or
+        `_` (`_SUCCESS`, `_metadata`) are left out, except hive folders (`_key=value`).
+
+    Returns
+    -------
+    list of Source
+        At least one; formats go by suffix, upper or lower case (`SUFFIXES`).
+
+    Raises
+    ------
+    TrafficError
+        Nothing is found, a file has another suffix (nothing is left out silently), something is not a
+        regular file, a folder can't be listed or is reached twice through links.
+    """
+    text = os.fspath(input)
+    given = Path(text)
+    try:
+        if not text or "\0" in text:
+            raise TrafficError(f"input '{shown(text)}': expected a path or a glob")
+        if given.is_dir():
+            found = list(_walk(given, given))
+        elif os.path.lexists(given):
+            found = [(given, given.name)]
+        else:
+            found = list(_expand(text))
+    except OSError as error:
+        raise TrafficError(f"input {shown(text)}: can't be listed ({error.strerror or error})") from error
+    if not found:
+        raise TrafficError(f"input {shown(text)}: no traffic found (expected files with {_suffix_list()})")
+    return sorted((_source(path, name) for path, name in found), key=lambda source: source.name)
+
+
+def partition_value(value: str) -> str | None:
+    """Value of a hive partition; hive's own name for null is None."""
+    return None if value == "__HIVE_DEFAULT_PARTITION__" else value
+
+
+def _source(path: Path, name: str) -> Source:
+    label = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if not path.is_file():
+        state = "is not a regular file" if path.exists() else "is a link to nothing"
+        raise TrafficError(f"input file {shown(label)}: {state}")
+    lower = path.name.lower()
+    for suffix, kind in SUFFIXES.items():
+        if lower.endswith(suffix):
+            return Source(path=path, name=label, format=kind, partitions=_partitions(path))
+    raise TrafficError(f"input file {shown(label)}: unknown suffix (expected {_suffix_list()})")
+
+
+def _partitions(path: Path) -> tuple[tuple[str, str], ...]:
+    pairs = (part.partition("=") for part in path.parent.parts)
+    return tuple(
+        (unquote(key), unquote(value, errors="replace")) for key, equals, value in pairs if key and equals
+    )
+
+
+def _walk(folder: Path, base: Path) -> Iterator[tuple[Path, str]]:
+    reached: set[tuple[int, int]] = set()
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in reached:
+            raise TrafficError(f"input folder {shown(place)}: reached twice through links")
+        reached.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not _left_out(name)]
+        for name in files:
+            if not _left_out(name):
+                path = Path(place, name)
+                yield path, path.relative_to(base).as_posix()
+
+
+def _expand(pattern: str) -> Iterator[tuple[Path, str]]:
+    """Files of a glob, and of the folders that it names; each once."""
+    parts = Path(pattern).parts
+    magic = next((at for at, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    base = Path(*parts[:magic])
+    wants_marked = any(part.startswith("_") for part in parts[magic:])
+    found: dict[Path, str] = {}
+    for match in glob.glob(pattern, recursive=True):
+        path = Path(match)
+        if not wants_marked and any(_left_out(part) for part in path.relative_to(base).parts):
+            continue
+        inside = _walk(path, base) if path.is_dir() else [(path, path.relative_to(base).as_posix())]
+        found.update(inside)
+    yield from found.items()
+
+
+def _left_out(name: str) -> bool:
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def _suffix_list() -> str:
+    return ", ".join(SUFFIXES)
+
+
+def size_of(source: Source) -> int:
+    """Bytes of a source's file.
+
+    Raises
+    ------
+    TrafficError
+        The file is gone or can't be looked at.
+    """
+    try:
+        return source.path.stat().st_size
+    except OSError as error:
+        raise TrafficError(f"input file {shown(source.name)}: can't be read ({first_line(error)})") from error

@@ -1,0 +1,210 @@
+"""Validate a record batch at once: Parquet and Arrow files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from coverage_lab.config import TrafficConfig
+from coverage_lab.schema import QUARANTINE, TRAFFIC, UTC_MICROSECONDS
+from coverage_lab.traffic.batch import TrafficBatch
+from coverage_lab.traffic.columns import COLUMNS, COUNTS, is_text, unchecked
+from coverage_lab.traffic.problems import (
+    EMPTY_PROMPT,
+    MAX_ID_BYTES,
+    Failures,
+    missing,
+    not_a_count,
+    not_utf8,
+    too_long,
+    wrong_type,
+)
+from coverage_lab.traffic.records import constant_value
+from coverage_lab.traffic.timestamps import EXPECTED, Clock, instants, is_instant_type, text_instants
+
+#: Something other than `str.isspace()`; spelt out because RE2's \s knows ASCII only.
+NOT_SPACE: Final = (
+    r"[^\x{09}-\x{0d}\x{1c}-\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}"
+    r"\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+)
+_MAX_EXACT_FLOAT: Final = 2.0**53
+
+
+def validate_columns(
+    arrays: Mapping[str, pa.Array],
+    constants: Mapping[str, str | None],
+    config: TrafficConfig,
+    clock: Clock,
+    *,
+    rows: int,
+    source: int,
+    source_name: str,
+    first_row: int,
+) -> TrafficBatch:
+    """Validate the rows of one batch; the same rules and reasons as `RecordCollector`.
+
+    Parameters
+    ----------
+    arrays
+        Our names -> arrays of `rows` values, as `plain` gives them; an absent optional column is null.
+    constants
+        Our names -> values of hive partitions.
+    """
+    failures = Failures(rows)
+    columns: list[pa.Array] = []
+    for name in COLUMNS:
+        array = arrays.get(name)
+        if array is None:
+            array = pa.repeat(pa.scalar(constant_value(name, constants.get(name))), rows)
+        if name == "timestamp":
+            columns.append(_timestamps(array, clock, failures))
+        elif name in COUNTS:
+            columns.append(_counts(array, name, failures))
+        else:
+            limit = config.max_prompt_bytes if name == "prompt" else MAX_ID_BYTES
+            columns.append(_required_text(_texts(array, name, limit, failures), name, failures))
+    numbers = pa.array(np.arange(first_row, first_row + rows, dtype=np.int64))
+    columns += [pa.array(np.full(rows, source, np.int32)), numbers]
+    bad = failures.bad
+    good = pa.Table.from_arrays(columns, schema=TRAFFIC)
+    if not bad.any():
+        return TrafficBatch(good=good, quarantined=QUARANTINE.empty_table(), rows_in=rows)
+    reasons, details = failures.reasons_and_details()
+    names = pa.array([source_name], pa.large_string()).take(pa.array(np.zeros(int(bad.sum()), np.int8)))
+    accounts = pc.if_else(pc.equal(columns[0], ""), pa.scalar(None, pa.large_string()), columns[0])
+    mask = pa.array(bad)
+    quarantined = pa.Table.from_arrays(
+        [names, numbers.filter(mask), accounts.filter(mask), reasons, details], schema=QUARANTINE
+    )
+    return TrafficBatch(good=good.filter(pa.array(~bad)), quarantined=quarantined, rows_in=rows)
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Array without dictionary or extension, text as unchecked bytes, its structure checked.
+
+    A hostile file can hold offsets that point outside its buffers; pyarrow does not look on reading.
+
+    Raises
+    ------
+    pa.ArrowInvalid, pa.ArrowIndexError
+        The structure is damaged.
+    """
+    if isinstance(array.type, pa.BaseExtensionType) and is_text(array.type.storage_type):
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        values = plain(array.dictionary)
+        array.indices.validate(full=True)
+        return pa.DictionaryArray.from_arrays(array.indices, values)
+    if is_text(array.type):
+        array = array.view(unchecked(array.type))
+        array.validate(full=True)
+    return array
+
+
+def byte_lengths(array: pa.Array) -> NDArray[np.int64]:
+    """Bytes of each text of a `plain` array (0 for null and for what is not text)."""
+    if pa.types.is_dictionary(array.type):
+        inner = pa.array(byte_lengths(array.dictionary))
+        return _int64(inner.take(array.indices))
+    if not is_text(array.type):
+        return np.zeros(len(array), np.int64)
+    return _int64(pc.binary_length(array.cast(pa.large_binary())))
+
+
+def _int64(array: pa.Array) -> NDArray[np.int64]:
+    values: NDArray[np.int64] = array.cast(pa.int64()).fill_null(0).to_numpy()
+    return values
+
+
+def _mask(array: pa.Array) -> NDArray[np.bool_]:
+    values: NDArray[np.bool_] = array.fill_null(False).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _decoded(array: pa.Array) -> pa.Array:
+    if not pa.types.is_dictionary(array.type):
+        return array
+    values = array.dictionary
+    if is_text(values.type):
+        values = values.cast(pa.large_binary())
+    return values.take(array.indices)
+
+
+def _without(array: pa.Array, mask: NDArray[np.bool_]) -> pa.Array:
+    return pc.if_else(pa.array(mask), pa.scalar(None, array.type), array) if mask.any() else array
+
+
+def _texts(array: pa.Array, column: str, limit: int, failures: Failures) -> pa.Array:
+    """Large strings; null where the value is null or bad."""
+    array = _decoded(array)
+    if pa.types.is_null(array.type):
+        return array.cast(pa.large_string())
+    if pa.types.is_integer(array.type) and column != "prompt":
+        return array.cast(pa.large_string())
+    if not is_text(array.type):
+        failures.mark(_mask(array.is_valid()), *wrong_type(column, "text", str(array.type)))
+        return pa.nulls(len(array), pa.large_string())
+    raw = array.cast(pa.large_binary())
+    long = _mask(pc.greater(pc.binary_length(raw), limit))
+    failures.mark(long, *too_long(column, limit))
+    raw = _without(raw, long)
+    try:
+        return raw.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        invalid = np.fromiter((not _is_utf8(value) for value in raw.to_pylist()), np.bool_, len(raw))
+        failures.mark(invalid, *not_utf8(column))
+        return _without(raw, invalid).cast(pa.large_string())
+
+
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        return value is None or value.decode("utf-8") is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def _required_text(array: pa.Array, column: str, failures: Failures) -> pa.Array:
+    """Mark the missing values of a required column; a bad one has its own reason already."""
+    if column == "account_id":
+        failures.mark(_mask(array.is_null()) | _mask(pc.equal(array, "")), *missing(column))
+    elif column == "prompt":
+        failures.mark(_mask(array.is_null()), *missing(column))
+        failures.mark(_mask(pc.invert(pc.match_substring_regex(array, NOT_SPACE))), *EMPTY_PROMPT)
+    return array
+
+
+def _timestamps(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
+    array = _decoded(array)
+    if is_instant_type(array.type):
+        return instants(array, clock, failures)
+    if is_text(array.type) or pa.types.is_null(array.type):
+        return text_instants(_texts(array, "timestamp", MAX_ID_BYTES, failures), clock, failures)
+    failures.mark(_mask(array.is_null()), *missing("timestamp"))
+    failures.mark(_mask(array.is_valid()), *wrong_type("timestamp", EXPECTED, str(array.type)))
+    return pa.nulls(len(array), UTC_MICROSECONDS)
+
+
+def _counts(array: pa.Array, column: str, failures: Failures) -> pa.Array:
+    """Whole numbers from 0; floats that are whole (what a null makes of integers elsewhere) count too."""
+    array = _decoded(array)
+    kind = array.type
+    if pa.types.is_null(kind):
+        return array.cast(pa.int64())
+    if pa.types.is_floating(kind):
+        array = array.cast(pa.float64())
+        whole = pc.and_(pc.equal(array, pc.floor(array)), pc.less_equal(pc.abs(array), _MAX_EXACT_FLOAT))
+    elif pa.types.is_integer(kind):
+        whole = pc.less_equal(array, pa.scalar(2**63 - 1, kind)) if kind == pa.uint64() else array.is_valid()
+    else:
+        failures.mark(_mask(array.is_valid()), *wrong_type(column, "a whole number", str(kind)))
+        return pa.nulls(len(array), pa.int64())
+    if not pa.types.is_unsigned_integer(kind):
+        whole = pc.and_(whole, pc.greater_equal(array, 0))
+    wrong = _mask(array.is_valid()) & ~_mask(whole)
+    failures.mark(wrong, *not_a_count(column))
+    return _without(array, wrong).cast(pa.int64())

@@ -1,0 +1,242 @@
+"""Timestamps of any kind -> microseconds since 1970 in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from coverage_lab.config import TrafficConfig
+from coverage_lab.errors import ConfigError, TrafficError
+from coverage_lab.schema import UTC_MICROSECONDS
+from coverage_lab.traffic.problems import (
+    OUT_OF_RANGE,
+    UNPARSABLE_TIMESTAMP,
+    WITHOUT_ZONE,
+    BadValueError,
+    Failures,
+    missing,
+    shown,
+    wrong_type,
+)
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST: Final = 946_684_800_000_000  # 2000-01-01T00:00:00Z
+DAY: Final = 86_400_000_000
+_MICROSECOND: Final = timedelta(microseconds=1)
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+EXPECTED: Final = "a timestamp, a date or ISO 8601 text"
+
+Problem = tuple[str, str]
+
+
+def zone_of(config: TrafficConfig) -> ZoneInfo | None:
+    """Return the zone of timestamps that carry none.
+
+    Raises
+    ------
+    ConfigError
+        Python or Arrow does not know a zone of that name.
+    """
+    if config.timezone is None:
+        return None
+    try:
+        zone = ZoneInfo(config.timezone)
+        pc.assume_timezone(pa.array([0], pa.timestamp("us")), config.timezone)
+    except (OSError, ValueError, KeyError) as error:  # also what both libraries raise for unknown names
+        raise ConfigError(
+            f"traffic.timezone: expected an IANA zone such as Europe/Berlin, got '{shown(config.timezone)}'"
+        ) from error
+    return zone
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The zone of zone-less timestamps and the latest instant that is not the future."""
+
+    zone: ZoneInfo | None
+    latest: int
+    in_future: Problem
+
+    @classmethod
+    def of(cls, config: TrafficConfig, as_of: datetime) -> Clock:
+        """Clock of a run.
+
+        Raises
+        ------
+        TrafficError
+            `as_of` has no zone.
+        """
+        if as_of.tzinfo is None:
+            raise TrafficError(f"as_of: expected a datetime with a time zone, got {as_of.isoformat()}")
+        latest = (as_of - EPOCH) // _MICROSECOND + config.future_tolerance_s * 1_000_000
+        detail = f"timestamp is after {as_of.isoformat()} plus {config.future_tolerance_s} s"
+        return cls(zone=zone_of(config), latest=latest, in_future=("timestamp_in_future", detail))
+
+    @property
+    def gap(self) -> Problem:
+        """Problem of a local time that clocks skipped."""
+        return "unparsable_timestamp", f"timestamp: no such local time in {self.zone} (clocks skipped it)"
+
+    def read(self, value: object) -> int:
+        """Microseconds since 1970 of one value: text, datetime or date.
+
+        A zone-less value is local time in the config's zone. Where clocks are set back the earlier of the
+        two instants is meant; a time that clocks skipped is refused.
+
+        Raises
+        ------
+        BadValueError
+            Null, another type, not ISO 8601, no zone, before 2000, in the future.
+        """
+        if value is None:
+            raise BadValueError(*missing("timestamp"))
+        if isinstance(value, str):
+            moment = _parse(value)
+        elif isinstance(value, datetime):
+            moment = value
+        elif isinstance(value, date):
+            moment = datetime(value.year, value.month, value.day)
+        else:
+            raise BadValueError(*wrong_type("timestamp", EXPECTED, type(value).__name__))
+        if moment.utcoffset() is not None:
+            return self._in_range((moment - EPOCH) // _MICROSECOND)
+        if self.zone is None:
+            raise BadValueError(*WITHOUT_ZONE)
+        naive = (moment.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
+        if naive < EARLIEST - DAY or naive > self.latest + DAY:
+            return self._in_range(naive)
+        local = moment.replace(tzinfo=self.zone, fold=0)
+        instant = self._in_range((local.astimezone(UTC) - EPOCH) // _MICROSECOND)
+        if local.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None) != moment.replace(tzinfo=None):
+            raise BadValueError(*self.gap)
+        return instant
+
+    def _in_range(self, instant: int) -> int:
+        if instant < EARLIEST:
+            raise BadValueError(*OUT_OF_RANGE)
+        if instant > self.latest:
+            raise BadValueError(*self.in_future)
+        return instant
+
+
+def _parse(text: str) -> datetime:
+    if text.startswith("0000-"):  # ISO 8601, but before what a datetime can hold
+        raise BadValueError(*OUT_OF_RANGE)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadValueError(*UNPARSABLE_TIMESTAMP) from error
+
+
+def is_instant_type(kind: pa.DataType) -> bool:
+    """Whether a type is a timestamp or a date of Arrow."""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+def has_zone(kind: pa.DataType) -> bool:
+    """Whether a timestamp type says which instants it means."""
+    return bool(pa.types.is_timestamp(kind)) and kind.tz is not None
+
+
+def instants(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
+    """Convert a timestamp or date array; null where a row failed.
+
+    The same rules as `Clock.read`.
+    """
+    kind = array.type
+    failures.mark(_mask(array.is_null()), *missing("timestamp"))
+    if not has_zone(kind) and clock.zone is None:
+        failures.mark(_mask(array.is_valid()), *WITHOUT_ZONE)
+        return pa.nulls(len(array), UTC_MICROSECONDS)
+    raw = array.cast(pa.int32()).cast(pa.int64()) if pa.types.is_date32(kind) else array.cast(pa.int64())
+    valid = _mask(array.is_valid())
+    values = raw.fill_null(0).to_numpy()
+    microseconds, valid = _scaled(values, valid, kind, failures)
+    if has_zone(kind):
+        return _bounded(microseconds, valid, clock, failures)
+    return _localised(microseconds, valid, clock, failures)
+
+
+def text_instants(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
+    """Convert ISO 8601 text (valid UTF-8, large_string); null where a row failed."""
+    failures.mark(_mask(array.is_null()), *missing("timestamp"))
+    valid = _mask(array.is_valid())
+    for kind, finish in ((UTC_MICROSECONDS, _bounded), (pa.timestamp("us"), _localised)):
+        if kind.tz is None and clock.zone is None:
+            continue
+        try:
+            parsed = array.cast(kind).cast(pa.int64()).fill_null(EARLIEST).to_numpy()
+        except pa.ArrowInvalid:
+            continue
+        # Arrow reads year 0 and Python does not; early values take the row-by-row path, for one answer.
+        if len(parsed) == 0 or parsed.min() >= EARLIEST:
+            return finish(parsed, valid, clock, failures)
+    return _row_by_row(array.to_pylist(), clock.read, failures)
+
+
+def _row_by_row(values: list[object], read: Callable[[object], int], failures: Failures) -> pa.Array:
+    result: list[int | None] = []
+    wrong: dict[Problem, list[int]] = {}
+    for at, value in enumerate(values):
+        try:
+            result.append(read(value))
+        except BadValueError as error:
+            result.append(None)
+            wrong.setdefault((error.reason, error.detail), []).append(at)
+    for (reason, detail), rows in wrong.items():
+        mask = np.zeros(len(values), np.bool_)
+        mask[rows] = True
+        failures.mark(mask, reason, detail)
+    return pa.array(result, UTC_MICROSECONDS)
+
+
+def _scaled(
+    values: NDArray[np.int64], valid: NDArray[np.bool_], kind: pa.DataType, failures: Failures
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Bring the values of a type's unit to whole microseconds, rounded down."""
+    if pa.types.is_date32(kind):
+        factor, divisor = DAY, 1
+    else:
+        per_second = 1_000 if pa.types.is_date64(kind) else _PER_SECOND[kind.unit]
+        factor, divisor = max(1, 1_000_000 // per_second), max(1, per_second // 1_000_000)
+    limit = np.iinfo(np.int64).max // factor
+    beyond = valid & ((values > limit) | (values < -limit))
+    failures.mark(beyond, *OUT_OF_RANGE)
+    kept = np.where(beyond, 0, values)
+    return kept * factor // divisor, valid & ~beyond
+
+
+def _bounded(
+    values: NDArray[np.int64], valid: NDArray[np.bool_], clock: Clock, failures: Failures
+) -> pa.Array:
+    early, late = valid & (values < EARLIEST), valid & (values > clock.latest)
+    failures.mark(early, *OUT_OF_RANGE)
+    failures.mark(late, *clock.in_future)
+    return pa.array(values, mask=~valid | early | late).cast(UTC_MICROSECONDS)
+
+
+def _localised(
+    values: NDArray[np.int64], valid: NDArray[np.bool_], clock: Clock, failures: Failures
+) -> pa.Array:
+    """Zone-less microseconds to UTC: the earlier instant of two, none for a skipped time."""
+    far = (values < EARLIEST - DAY) | (values > clock.latest + DAY)
+    naive = pa.array(np.where(far | ~valid, EARLIEST, values)).cast(pa.timestamp("us"))
+    local = pc.assume_timezone(naive, str(clock.zone), ambiguous="earliest", nonexistent="earliest")
+    skipped = _mask(pc.not_equal(pc.local_timestamp(local), naive)) & valid & ~far
+    utc = np.where(far, values, local.cast(pa.int64()).to_numpy())
+    result = _bounded(utc, valid, clock, failures)
+    failures.mark(skipped, *clock.gap)
+    return pc.if_else(pa.array(skipped), pa.scalar(None, UTC_MICROSECONDS), result)
+
+
+def _mask(array: pa.Array) -> NDArray[np.bool_]:
+    values: NDArray[np.bool_] = array.to_numpy(zero_copy_only=False)
+    return values

@@ -1,0 +1,1 @@
+"""Arithmetic with a plain reference beside each fast path; see `kernels/README.md`."""

@@ -1,0 +1,227 @@
+"""A made-up run that looks like a real one: zipf traffic, sweeps and mixtures, drawn with numpy.
+
+Curves, cells and the main measures are computed here from the drawn cells (rarefaction by the
+Colwell formula through log-gamma, expectations by Σ[1 − (1 − p)^n]); scores and verdicts are assigned.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from coverage_lab import schema
+
+SIZES = {"coarse": 64, "middle": 1024, "fine": 16384}
+THEMES = (
+    "email and letters", "python errors", "contract clauses", "school maths", "recipes", "spreadsheets",
+    "travel plans", "product copy", "sql queries", "cover letters", "poems and rhymes", "medical questions",
+    "unit tests", "essay feedback", "regular expressions", "customer replies", "history facts", "translation",
+)  # fmt: skip
+
+HOSTILE_IDS = (
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "safe\u202e/txt.exe\u0000\u001b[31m",
+    "[red]rich markup[/red] {{ 7*7 }} $(id) 'quoted'",
+)
+
+
+def _reference(generator: np.random.Generator, size: int) -> NDArray[np.float64]:
+    mass = (np.arange(size) + 3.0) ** -1.0
+    return generator.permutation(mass / mass.sum())
+
+
+def _expected(p: NDArray[np.float64], grid: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.array([float(np.sum(-np.expm1(n * np.log1p(-p)))) for n in grid])
+
+
+def _rarefaction(counts: NDArray[np.int64], grid: NDArray[np.int64]) -> NDArray[np.float64]:
+    n = counts.sum()
+    values = []
+    for m in grid:
+        fits = n - counts >= m
+        log_ratio = (
+            gammaln(n - counts[fits] + 1)
+            - gammaln(n - counts[fits] - m + 1)
+            - gammaln(n + 1)
+            + gammaln(n - m + 1)
+        )
+        values.append(len(counts) - float(np.exp(log_ratio).sum()))
+    return np.array(values)
+
+
+class Run:
+    """Tables and manifest of a made-up run."""
+
+    def __init__(
+        self,
+        *,
+        ordinary: int = 200,
+        flagged: int = 12,
+        hostile: bool = True,
+        p_values: bool = True,
+        seed: int = 7,
+    ) -> None:
+        self._generator = np.random.default_rng(seed)
+        self._reference = {level: _reference(self._generator, size) for level, size in SIZES.items()}
+        rows: list[dict[str, Any]] = []
+        curves: list[dict[str, Any]] = []
+        cells: list[dict[str, Any]] = []
+        for index in range(ordinary):
+            rows.append(
+                self._account(f"acct_{index:04d}", "clear", int(self._generator.lognormal(5, 1)) + 12)
+            )
+        verdicts = ("review", "review", "watch", "inconclusive")
+        for index in range(flagged):
+            account_id = f"org-{self._generator.integers(16**8):08x}/key-{index}"
+            if hostile and index < len(HOSTILE_IDS):
+                account_id = HOSTILE_IDS[index]
+            verdict = verdicts[index % len(verdicts)]
+            prompts = 31 if verdict == "inconclusive" else int(self._generator.integers(300, 3000))
+            row = self._account(account_id, verdict, prompts)
+            self._draw(row, curves, cells, sweep=0.95 if verdict == "review" else 0.35)
+            rows.append(row)
+        if not p_values:
+            for row in rows:
+                row["p_value"] = None
+        rows.sort(key=lambda row: row["account_id"])
+        self.accounts = pa.Table.from_pylist(rows, schema=schema.ACCOUNTS)
+        self.curves = pa.Table.from_pylist(curves, schema=schema.CURVES)
+        self.cells = pa.Table.from_pylist(cells, schema=schema.CELLS)
+        traced = {"atlas_id": "a" * 64, "encoder_id": "e" * 64, "model_id": "m" * 64, "config_id": "c" * 64}
+        self.flags = pa.Table.from_pylist(
+            [
+                {name: row[name] for name in schema.FLAGS.names if name not in traced} | traced
+                for row in rows
+                if row["verdict"] != "clear"
+            ],
+            schema=schema.FLAGS,
+        )
+        used = int(sum(row["prompts"] for row in rows))
+        self.run: dict[str, object] = {
+            "run_id": "run-20260131T020000Z-9f3c2b7a5d",
+            "created": "2026-01-31T02:03:04Z",
+            "versions": {"coverage-lab": "0.1.0", "python": "3.11.7", "faiss-cpu": "1.12.0", "plotly": "7"},
+            "encoder": {"name": "static", "id": "e" * 64, "device": "cpu"},
+            "atlas": {"id": "a" * 64, "sizes": [64, 1024, 16384], "description": "default static atlas"},
+            "model": {"id": "m" * 64, "calibration": {"accounts": 1200, "smallest_p": 0.000833}},
+            "config_id": "c" * 64,
+            "input": "traffic/2026-01-30",
+            "counts": {
+                "rows_in": used + 37,
+                "rows_used": used,
+                "rows_quarantined": 37,
+                "accounts": len(rows),
+                "quarantine_reasons": {"empty_prompt": 21, "timestamp_in_future": 12, "invalid_utf8": 4},
+            },
+            "timings": {"read": 1.21, "encode": 33.5, "assign": 4.06, "measure": 6.9, "detect": 0.31},
+            "verdicts": {"clear": ordinary},
+        }  # fmt: skip
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `write_report`."""
+        return {
+            "run": self.run,
+            "accounts": self.accounts,
+            "curves": self.curves,
+            "cells": self.cells,
+            "flags": self.flags,
+        }
+
+    def _account(self, account_id: str, verdict: str, prompts: int) -> dict[str, Any]:
+        generator = self._generator
+        a, b = {"clear": (1.3, 9.0), "inconclusive": (2.5, 3.5), "watch": (9.0, 3.5), "review": (30.0, 2.0)}[
+            verdict
+        ]
+        first = datetime(2026, 1, 30, tzinfo=UTC) + timedelta(seconds=int(generator.integers(0, 30000)))
+        row: dict[str, Any] = {
+            "account_id": account_id,
+            "prompts": prompts,
+            "first_seen": first,
+            "last_seen": first + timedelta(seconds=int(generator.integers(600, 50000))),
+            "end_users": int(generator.integers(0, 5)),
+            "sessions": int(generator.integers(0, 40)),
+            "score": float(generator.beta(a, b)),
+            "p_value": {
+                "clear": float(generator.uniform(0.06, 1)),
+                "watch": float(generator.uniform(0.011, 0.049)),
+                "review": float(generator.uniform(0.0009, 0.0099)),
+            }.get(verdict),
+            "verdict": verdict,
+            "archetype": {"review": "harvesting", "watch": "mixed_product"}.get(verdict, "task_use"),
+            "reasons": {
+                "review": [
+                    "It reached 2.1 times the narrow topics that ordinary traffic of this size reaches.",
+                    "It returns to the same fine cells far less often than people do.",
+                    "New cells come sooner than its own prompts in random order would give.",
+                ],
+                "watch": ["It covers topics more evenly than most accounts of this size."],
+                "inconclusive": ["31 prompts are too few for a verdict."],
+            }.get(verdict, []),
+        }
+        for name in schema.MEASURE_COLUMNS:
+            row[name] = None if verdict == "inconclusive" else float(generator.normal(1.0, 0.6))
+        return row
+
+    def _draw(
+        self, row: dict[str, Any], curves: list[dict[str, Any]], cells: list[dict[str, Any]], *, sweep: float
+    ) -> None:
+        """Draw the account's cells: a share `sweep` uniformly over a third of the map, the rest ordinary."""
+        prompts = row["prompts"]
+        fine = SIZES["fine"]
+        ground = self._generator.choice(fine, fine // 3, replace=False)
+        visited = np.where(
+            self._generator.random(prompts) < sweep,
+            self._generator.choice(ground, prompts),
+            self._generator.choice(fine, prompts, p=self._reference["fine"]),
+        )
+        grid = np.unique(np.geomspace(1, prompts, 60).round().astype(np.int64))
+        for level, size in SIZES.items():
+            mine = visited * size // fine
+            seen, first, counts = np.unique(mine, return_index=True, return_counts=True)
+            distinct = np.array([int((first < n).sum()) for n in grid])
+            reference = self._reference[level]
+            nulls = {
+                "own": _rarefaction(counts, grid),
+                "reference": _expected(reference, grid),
+                "uniform": _expected(np.full(size, 1 / size), grid),
+            }
+            row[f"distinct_{level}"] = float(len(seen))
+            row[f"new_slope_{level}"] = float((counts == 1).sum() / len(seen))
+            row[f"growth_vs_reference_{level}"] = float(np.log(distinct[-1] / nulls["reference"][-1]))
+            row[f"growth_vs_uniform_{level}"] = float(distinct[-1] / nulls["uniform"][-1])
+            for position, n in enumerate(grid):
+                entry = {
+                    "account_id": row["account_id"],
+                    "level": level,
+                    "n": int(n),
+                    "distinct": int(distinct[position]),
+                }
+                for null, mean in nulls.items():
+                    spread = 1.96 * np.sqrt(max(mean[position] * (1 - mean[position] / size) * 0.3, 0.0))
+                    entry |= {
+                        f"{null}_mean": float(mean[position]),
+                        f"{null}_low": float(max(mean[position] - spread, 0.0)),
+                        f"{null}_high": float(min(mean[position] + spread, n)),
+                    }
+                curves.append(entry)
+            shares = counts / prompts
+            excess = shares - reference[seen]
+            for position in np.argsort(-excess)[:12]:
+                cell = int(seen[position])
+                cells.append(
+                    {
+                        "account_id": row["account_id"],
+                        "level": level,
+                        "cell": cell,
+                        "label": f"{THEMES[cell % len(THEMES)]}, {THEMES[(cell // 7) % len(THEMES)]}",
+                        "prompts": int(counts[position]),
+                        "share": float(shares[position]),
+                        "reference_share": float(reference[cell]),
+                    }
+                )

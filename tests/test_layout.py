@@ -1,0 +1,124 @@
+"""The rooms' one direction, the files that must not exist, and the config file that lists every key."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from coverage_lab.config import RunConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "coverage_lab"
+KERNELS = ROOT / "kernels" / "coverage_kernels"
+
+#: Left may import right, never the other way; rooms of one tuple don't import each other.
+DIRECTION = (
+    ("cli",),
+    ("jobs", "service"),
+    ("evaluate", "report"),
+    ("campaigns",),
+    ("detect",),
+    ("accounts",),
+    ("atlas", "encoders", "traffic"),
+    ("measures",),
+)
+BASE = {"config", "errors", "progress", "schema"}
+RANK = {room: rank for rank, rooms in enumerate(DIRECTION) for room in rooms}
+#: An atlas is fitted with, and bound to, an encoder: the one sideways step.
+SIDEWAYS = {("atlas", "encoders")}
+
+
+def imported(file: Path) -> set[str]:
+    """Full names of all modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "coverage_lab" and len(parts) > 1 else None
+
+
+def violations(file: Path, room: str) -> list[str]:
+    found = []
+    for module in imported(file):
+        other = room_of(module)
+        if other is None or other == room or other in BASE or other == "__version__":
+            continue
+        if (room, other) in SIDEWAYS:
+            continue
+        if room in BASE or RANK[other] <= RANK[room]:
+            found.append(f"{file.relative_to(ROOT)} ({room}) imports {module}")
+    return found
+
+
+def test_rooms_import_in_one_direction():
+    found = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        assert room in RANK or room in BASE, f"{file}: a room that DIRECTION does not know"
+        found += violations(file, room)
+    assert found == []
+
+
+def test_direction_check_can_fail(tmp_path):
+    wrong = ROOT / "tests" / "test_layout.py"
+    assert violations(wrong, "measures") == []  # imports only config
+    bad = tmp_path / "bad.py"
+    bad.write_text("from coverage_lab.jobs import run_job\n")
+    with pytest.raises(ValueError, match="not in the subpath"):
+        violations(bad, "measures")
+
+
+@pytest.mark.parametrize("banned", ["pyarrow", "ray", "faiss", "torch", "pandas"])
+def test_measures_do_no_io(banned):
+    for file in (PACKAGE / "measures").rglob("*.py"):
+        tops = {module.split(".")[0] for module in imported(file)}
+        assert banned not in tops, f"{file} imports {banned}"
+
+
+def test_kernels_never_import_the_lab():
+    files = list(KERNELS.rglob("*.py"))
+    assert files
+    for file in files:
+        assert not any(module.split(".")[0] == "coverage_lab" for module in imported(file)), file
+
+
+def test_no_package_in_folders_that_would_shadow_others():
+    for folder in ("kernels", "tests", "scripts", "notebooks"):
+        assert not (ROOT / folder / "__init__.py").exists(), folder
+
+
+def test_no_utils_and_no_pickle():
+    for file in [*PACKAGE.rglob("*.py"), *KERNELS.rglob("*.py")]:
+        assert file.name not in ("utils.py", "helpers.py"), file
+        assert not any(module.split(".")[0] in ("pickle", "pandas") for module in imported(file)), file
+
+
+def test_default_config_file_holds_the_defaults():
+    raw = tomllib.loads((ROOT / "configs/default.toml").read_text())
+    assert RunConfig.model_validate(raw) == RunConfig()
+
+
+def test_default_config_file_names_every_key():
+    text = (ROOT / "configs/default.toml").read_text()
+
+    def keys(model):
+        for name, field in model.model_fields.items():
+            yield name
+            inner = field.annotation
+            if hasattr(inner, "model_fields"):
+                yield from keys(inner)
+
+    for key in keys(RunConfig):
+        assert key in text, f"configs/default.toml does not name {key}"

@@ -1,0 +1,342 @@
+"""The report's page as bytes: what it says, what it escapes, and that it is the same each time."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+import pytest
+
+from coverage_lab import schema
+from coverage_lab.errors import CoverageLabError, OutputError
+from coverage_lab.report import growth_figure, words, write_report
+from coverage_lab.report.accounts_view import Percentiles, anchor_of
+from coverage_lab.report.page import _policy
+from coverage_lab.report.plots import MAX_POINTS, PALETTE, overview_rows
+from coverage_lab.report.text import (
+    explain_command,
+    json_for_script,
+    plotly_text,
+    shell_word,
+    shortened,
+    visible,
+)
+
+sys.path.insert(0, str(Path(__file__).parent))
+from report_fixture import HOSTILE_IDS, Run
+
+
+class _Page(HTMLParser):
+    """Text outside scripts and styles, the tags with their attributes, and the scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._open = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._open:
+            self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open == "script":
+            self.scripts[-1] += data
+        elif self._open != "style":
+            self.text += data
+
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+def _write(path: Path, run: Run, **changes: Any) -> _Page:
+    write_report(path, **(run.arguments() | changes))
+    return _Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return Run(ordinary=60, flagged=8)
+
+
+@pytest.fixture(scope="module")
+def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> _Page:
+    return _write(tmp_path_factory.mktemp("page") / "report.html", run)
+
+
+def test_same_inputs_give_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    write_report(tmp_path / "a.html", **run.arguments())
+    again = Run(ordinary=60, flagged=8)
+    write_report(tmp_path / "elsewhere.html", **again.arguments())
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "elsewhere.html").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "elsewhere.html"]
+
+
+def test_header_tells_the_run_and_its_limits(page: _Page) -> None:
+    text = page.words()
+    for statement in (
+        "The system recommends; people decide.",
+        "Every flag can be appealed.",
+        "evidence from behaviour only",
+        "What it can’t tell:",
+        "1,200 calibration accounts",
+        "64 → 1,024 → 16,384 cells",
+        "prompt is empty or only white space",
+        "33.50 s",
+    ):
+        assert statement in text
+    full = [attrs["title"] for tag, attrs in page.tags if tag == "code" and "title" in attrs]
+    assert "a" * 64 in full
+
+
+def test_nothing_is_fetched_and_only_our_scripts_may_run(page: _Page) -> None:
+    linked = [
+        (tag, attrs[name])
+        for tag, attrs in page.tags
+        for name in ("src", "href", "action", "srcset", "data")
+        if attrs.get(name) and not str(attrs[name]).startswith("#")
+    ]
+    assert linked == [("link", "data:,")]
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    script_sources = policy.split("script-src")[1].split(";")[0]
+    assert "unsafe" not in script_sources
+    assert policy == _policy(*page.scripts[-2:])
+    assert "http" not in policy
+
+
+def test_hostile_ids_are_text_and_never_tags(page: _Page) -> None:
+    assert "img" not in [tag for tag, _ in page.tags]
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+    for account_id in HOSTILE_IDS:
+        assert visible(account_id) in page.text
+    assert "{{ 7*7 }}" in page.text
+    # Data of the eight accounts and of the page, Plotly, ours.
+    assert len(page.scripts) == 8 + 1 + 2
+    assert "\u202e" not in page.text
+
+
+def test_hidden_characters_stay_out_of_what_is_shown(page: _Page) -> None:
+    shown = page.text + "".join(str(attrs.get("aria-label", "")) for _, attrs in page.tags)
+    assert not re.search("[\u0000-\u0008\u000b-\u001f\u202a-\u202e\u2066-\u2069\u2028\u2029]", shown)
+
+
+def test_flagged_accounts_come_gravest_first(run: Run, page: _Page) -> None:
+    shown = [attrs["id"] for tag, attrs in page.tags if tag == "details"]
+    order = {"review": 0, "watch": 1, "inconclusive": 2}
+    expected = sorted(
+        run.flags.to_pylist(),
+        key=lambda row: (
+            order[row["verdict"]],
+            row["p_value"] if row["p_value"] is not None else 2,
+            -row["score"],
+        ),
+    )
+    assert shown == [anchor_of(row["account_id"]) for row in expected]
+    assert len(shown) == 8
+
+
+def test_more_flagged_than_shown_says_how_many_and_where(run: Run, tmp_path: Path) -> None:
+    page = _write(tmp_path / "report.html", run, max_accounts=3)
+    assert len([tag for tag, _ in page.tags if tag == "details"]) == 3
+    assert "The first 3 are shown; the other 5 are in flags.parquet" in page.words()
+
+
+def test_nobody_flagged_is_said_kindly_and_the_overview_stays(tmp_path: Path) -> None:
+    page = _write(tmp_path / "report.html", Run(ordinary=5, flagged=0))
+    assert "No account was flagged in this run." in page.words()
+    assert "details" not in [tag for tag, _ in page.tags]
+    assert "overview" in [attrs.get("id") for _, attrs in page.tags]
+
+
+def test_an_empty_run_still_gives_a_page(tmp_path: Path) -> None:
+    page = _write(
+        tmp_path / "report.html",
+        Run(ordinary=1, flagged=0),
+        run={},
+        accounts=schema.ACCOUNTS.empty_table(),
+        flags=schema.FLAGS.empty_table(),
+    )
+    assert "No account had a usable prompt in this run." in page.words()
+    assert page.words().count("not recorded") >= 10
+
+
+def test_missing_manifest_keys_are_said_not_hidden(run: Run, tmp_path: Path) -> None:
+    page = _write(tmp_path / "report.html", run, run={"run_id": "r1", "model": {"calibration": None}})
+    text = page.words()
+    assert "Rows read not recorded" in text
+    assert "Reasons: not recorded." in text
+    assert "Version: not recorded." in text
+
+
+def test_no_p_values_and_no_measures_and_no_curves(tmp_path: Path) -> None:
+    run = Run(ordinary=3, flagged=2, p_values=False)
+    rows = run.accounts.to_pylist()
+    for row in rows:
+        row |= dict.fromkeys(schema.MEASURE_COLUMNS)
+        row["distinct_fine"] = float("nan")
+    page = _write(
+        tmp_path / "report.html",
+        run,
+        accounts=pa.Table.from_pylist(rows, schema=schema.ACCOUNTS),
+        curves=schema.CURVES.empty_table(),
+        cells=schema.CELLS.empty_table(),
+    )
+    text = page.words()
+    assert "No p-values." in text
+    assert text.count("No growth curve was recorded for this account.") == 2
+    assert text.count("No cell was recorded for this account.") == 2
+    assert not re.search(r"\bnan\b", text, flags=re.IGNORECASE)
+
+
+def test_percentiles_count_the_others_and_half_the_ties() -> None:
+    rows = Run(ordinary=5, flagged=0).accounts.to_pylist()
+    for row, score in zip(rows, [0.1, 0.2, 0.2, 0.4, 0.9], strict=True):
+        row["score"] = score
+    percentiles = Percentiles(pa.Table.from_pylist(rows, schema=schema.ACCOUNTS))
+    # By hand, over the four others: 0; one below and one tie -> 1.5 of 4; three below; all below.
+    assert [percentiles.of("score", value) for value in (0.1, 0.2, 0.4, 0.9)] == [0.0, 37.5, 75.0, 100.0]
+    assert percentiles.of("score", None) is None
+
+
+def test_overview_keeps_every_shown_account_within_the_cap() -> None:
+    generator = np.random.default_rng(3)
+    verdicts = ["clear"] * 20_000
+    rows = overview_rows(verdicts, generator.random(20_000), [5, 19_999])
+    assert {5, 19_999} <= set(rows)
+    assert len(rows) == MAX_POINTS
+    assert rows == sorted(set(rows))
+    assert overview_rows(verdicts[:10], generator.random(10), [1]) == list(range(10))
+
+
+@pytest.mark.parametrize("name", ["accounts", "curves", "cells", "flags"])
+def test_a_table_without_a_column_is_refused_by_name(run: Run, tmp_path: Path, name: str) -> None:
+    table = run.arguments()[name].drop_columns(["account_id"])
+    with pytest.raises(CoverageLabError, match=rf"^{name}: .*'account_id' is missing"):
+        write_report(tmp_path / "report.html", **(run.arguments() | {name: table}))
+
+
+def test_a_flag_without_an_account_is_refused_in_one_visible_line(run: Run, tmp_path: Path) -> None:
+    accounts = run.accounts.filter(pa.compute.not_equal(run.accounts["account_id"], HOSTILE_IDS[2]))
+    with pytest.raises(CoverageLabError, match=r"^flags: ") as caught:
+        write_report(tmp_path / "report.html", **(run.arguments() | {"accounts": accounts}))
+    assert str(caught.value).isprintable()
+
+
+def test_bad_max_accounts_and_unwritable_path(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(CoverageLabError, match="max_accounts: expected 1 or more, got 0"):
+        write_report(tmp_path / "report.html", **run.arguments(), max_accounts=0)
+    with pytest.raises(OutputError, match="can't be written"):
+        write_report(tmp_path / "missing" / "report.html", **run.arguments())
+
+
+def test_growth_figure_draws_the_account_and_three_nulls(run: Run) -> None:
+    account_id = HOSTILE_IDS[0]
+    figure = growth_figure(run.curves, account_id, "fine")
+    assert isinstance(figure, go.Figure)
+    named = {trace.name: trace for trace in figure.data if trace.name}
+    assert list(named) == ["Own prompts, shuffled", "Ordinary traffic", "Uniform sweep", "This account"]
+    rows = [r for r in run.curves.to_pylist() if r["account_id"] == account_id and r["level"] == "fine"]
+    assert list(named["This account"].x) == [row["n"] for row in rows]
+    assert list(named["This account"].y) == [row["distinct"] for row in rows]
+    assert named["Uniform sweep"].y[-1] == pytest.approx(rows[-1]["uniform_mean"], rel=1e-3)
+    bands = [trace for trace in figure.data if trace.fill == "toself"]
+    assert len(bands) == 3
+    assert all(min(band.y) >= 1 for band in bands)
+    assert named["Own prompts, shuffled"].line.color == PALETTE["light"]["own"]
+
+
+def test_growth_figure_refuses_what_is_not_there(run: Run) -> None:
+    with pytest.raises(CoverageLabError, match=r"^level: expected one of coarse, middle, fine"):
+        growth_figure(run.curves, HOSTILE_IDS[0], "finest")
+    with pytest.raises(CoverageLabError, match=r"^account_id: "):
+        growth_figure(run.curves, "nobody", "fine")
+
+
+def test_every_verdict_archetype_level_and_measure_has_words() -> None:
+    assert set(words.VERDICTS) == set(schema.VERDICTS)
+    assert set(words.ARCHETYPES) == set(schema.ARCHETYPES)
+    assert tuple(words.LEVELS) == schema.LEVELS
+    assert set(words.MEASURES) == set(schema.LEVEL_MEASURES) | set(schema.ACCOUNT_MEASURES)
+    assert set(PALETTE["light"]) == set(PALETTE["dark"])
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("behind", ["background", "surface"])
+def test_contrast_of_text_and_marks(theme: str, behind: str) -> None:
+    colours = PALETTE[theme]
+
+    def contrast(name: str) -> float:
+        lighter, darker = sorted((_luminance(colours[name]), _luminance(colours[behind])), reverse=True)
+        return (lighter + 0.05) / (darker + 0.05)
+
+    # WCAG 2.2, 1.4.3 and 1.4.11; `bar` (a histogram with labelled axes), rule and grid are decoration.
+    assert min(contrast(n) for n in ("ink", "muted", "accent", "review", "watch", "inconclusive")) >= 4.5
+    assert min(contrast(n) for n in ("clear", "account", "own", "reference", "uniform")) >= 3
+
+
+def test_visible_spells_out_what_hides() -> None:
+    assert visible("a\u202eb\n\x00\u00a0\u2028\U000e0041") == r"a\u202eb\x0a\x00\xa0\u2028\U000e0041"
+    assert visible("plain é 漢字 🙂") == "plain é 漢字 🙂"
+    assert visible("a\u200db", keep="\u200d") == "a\u200db"
+    assert visible("a\u200db") == r"a\u200db"
+
+
+def test_shortened_keeps_both_ends() -> None:
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghijk", 10) == "abcde…hijk"
+    assert len(shortened("x" * 10_000, 80)) == 80
+
+
+def test_json_for_script_round_trips_and_cannot_close_a_script() -> None:
+    value = {"id": "</script><!--&\u2028\u2029", "n": [1, 2.5, None]}
+    text = json_for_script(value)
+    assert not set(text) & set("<>&\u2028\u2029")
+    assert json.loads(text) == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_for_script(float("nan"))
+
+
+def test_plotly_text_escapes_its_small_html() -> None:
+    assert plotly_text('<b>&lt;</b>"') == '&lt;b&gt;&amp;lt;&lt;/b&gt;"'
+
+
+@pytest.mark.parametrize(
+    "account_id", ["plain", "it's", "a b; rm -rf /", "$(id)", "back\\slash\u202e'", "\x1b[31m", "é\u0085é1"]
+)
+def test_shell_word_is_one_word_of_the_same_text(account_id: str) -> None:
+    word = shell_word(account_id)
+    assert word.isprintable()
+    out = subprocess.run(
+        ["bash", "-c", f"printf '%s|' {word}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
+    )
+    assert out.stdout.decode() == f"{account_id}|"
+
+
+def test_explain_command_guards_against_options() -> None:
+    assert explain_command("acme") == "coverage-lab explain acme --run OUTPUT"
+    assert explain_command("--help") == "coverage-lab explain --run OUTPUT -- --help"

@@ -1,0 +1,245 @@
+"""The main job end to end: what it writes, going on after an interruption, Ray, other folders."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from commands import TABLES, call, some_traffic, tables, write
+
+import coverage_lab as cl
+from coverage_lab.config import RunConfig
+from coverage_lab.jobs import run_job
+from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
+
+STATIC = RunConfig.model_validate({"encoder": {"name": "static"}, "job": {"buckets": 4, "threads": 1}})
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory):
+    return write(some_traffic(), tmp_path_factory.mktemp("day") / "traffic.parquet")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(day, tmp_path_factory):
+    """A run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run_job(day, folder, STATIC)
+    return folder
+
+
+def test_tables_have_their_schemas_and_counts_add_up(undisturbed):
+    schemas = dict(zip(TABLES, (ACCOUNTS, CURVES, CELLS, FLAGS, QUARANTINE), strict=True))
+    for name, schema in schemas.items():
+        assert pq.read_schema(undisturbed / f"{name}.parquet").equals(schema), name
+    manifest = json.loads((undisturbed / "run.json").read_text())
+    counts = manifest["counts"]
+    assert counts["rows_in"] == counts["rows_used"] + counts["rows_quarantined"] == 360
+    assert manifest["encoder"]["name"] == "static"
+    assert {"encoder", "atlas", "model", "config_id", "versions", "timings", "verdicts"} <= set(manifest)
+    accounts = pq.read_table(undisturbed / "accounts.parquet")
+    assert accounts["account_id"].to_pylist() == [f"acct-{i}" for i in range(6)]
+    assert accounts["prompts"].to_pylist() == [60] * 6
+    assert 0 <= pc.min(accounts["score"]).as_py() <= pc.max(accounts["score"]).as_py() <= 1
+    assert not (undisturbed / ".work").exists()
+    assert "acct-0" in (undisturbed / "report.html").read_text()
+
+
+def test_no_prompt_text_leaves_the_run(undisturbed):
+    for file in undisturbed.iterdir():
+        assert b"to a beginner" not in file.read_bytes(), file.name
+    for name in TABLES:
+        assert "beginner" not in str(pq.read_table(undisturbed / f"{name}.parquet").to_pydict())
+
+
+def test_the_same_command_again_finds_it_done(undisturbed, day):
+    before = {file.name: file.stat().st_mtime_ns for file in undisturbed.iterdir()}
+    manifest = run_job(day, undisturbed, STATIC)
+    assert manifest == json.loads((undisturbed / "run.json").read_text())
+    assert before == {file.name: file.stat().st_mtime_ns for file in undisturbed.iterdir()}
+
+
+POINTS = [("read", 1), ("buckets", 0), ("buckets", 1), ("buckets", 3), ("buckets", 4)]
+
+
+@pytest.mark.parametrize("point", range(len(POINTS)))
+def test_interrupted_anywhere_and_started_again_gives_the_same_tables(point, day, undisturbed, tmp_path):
+    stage, at_least = POINTS[point]
+
+    def interrupt(reported, done, total):
+        if reported == stage and done >= at_least:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(day, tmp_path / "out", STATIC, progress=interrupt)
+    assert not (tmp_path / "out" / "run.json").exists()
+    redone = []
+    run_job(day, tmp_path / "out", STATIC, progress=lambda s, d, t: redone.append((s, d)))
+    assert tables(tmp_path / "out") == tables(undisturbed)
+    if stage == "buckets":
+        assert not any(s == "read" for s, _ in redone), "reading was finished and must not be done again"
+        assert [d for s, d in redone if s == "buckets"][0] == at_least, "finished buckets must not be redone"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text('[encoder]\nname = "static"\n[job]\nbuckets = 4\nthreads = 1\n')
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "coverage_lab.cli", "run", str(day), str(out), "--config", str(config)]
+    # The first bucket is held up so that the signal arrives while work is going on.
+    slow = (
+        "import sys, time, coverage_lab.jobs.run as r; work = r.work_bucket\n"
+        "def held(*a, **k):\n work(*a, **k); time.sleep(20)\n"
+        "r.work_bucket = held\n"
+        "from coverage_lab.cli import main; sys.argv = sys.argv[1:]; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *command[2:]], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob(".work/parts/bucket-*")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "no bucket was finished in two minutes"
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command again goes on" in stderr
+        assert "Traceback" not in stderr
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert not (out / "run.json").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert tables(out) == tables(undisturbed)
+
+
+def test_ray_gives_the_same_bytes(day, undisturbed, tmp_path):
+    config = STATIC.model_copy(
+        update={"job": STATIC.job.model_copy(update={"ray": STATIC.job.ray.model_copy(update={"actors": 2})})}
+    )
+    manifest = run_job(day, tmp_path / "out", config, ray=True)
+    assert manifest["execution"]["ray"] is True
+    assert tables(tmp_path / "out") == tables(undisturbed)
+
+
+def test_ray_says_when_the_cluster_is_too_small(day, tmp_path):
+    config = RunConfig.model_validate(
+        {"encoder": {"name": "static"}, "job": {"threads": 1, "ray": {"actors": 3000}}}
+    )
+    with pytest.raises(cl.errors.ConfigError, match=r"3000 actors.*the cluster has"):
+        run_job(day, tmp_path / "out", config, ray=True)
+
+
+def test_ray_without_ray_names_the_extra(day, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = call(capsys, "run", day, tmp_path / "out", "--encoder", "static", "--ray")
+    assert code == 2
+    assert "pip install 'coverage-lab[ray]'" in err
+
+
+def test_how_a_file_is_cut_changes_no_account(undisturbed, tmp_path):
+    table = some_traffic()
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for i in range(3):
+        write(table.take(pa.array(range(i, table.num_rows, 3))), folder / f"part-{2 - i}.parquet")
+    run_job(folder, tmp_path / "out", STATIC)
+    assert tables(tmp_path / "out")["accounts"] == tables(undisturbed)["accounts"]
+    assert tables(tmp_path / "out")["curves"] == tables(undisturbed)["curves"]
+
+
+def test_minilm_runs_too(tmp_path, day):
+    small = write(some_traffic(accounts=2, prompts=55), tmp_path / "small.parquet")
+    config = RunConfig.model_validate({"encoder": {"name": "minilm"}})
+    manifest = run_job(small, tmp_path / "out", config)
+    assert manifest["encoder"]["name"] == "minilm"
+    accounts = pq.read_table(tmp_path / "out" / "accounts.parquet")
+    assert accounts["score"].null_count == 0
+
+
+def test_analyze_gives_the_same_as_the_command(undisturbed, day):
+    result = cl.analyze(some_traffic(), config=STATIC)
+    assert result.accounts.equals(pq.read_table(undisturbed / "accounts.parquet"))
+    assert result.curves.equals(pq.read_table(undisturbed / "curves.parquet"))
+    assert result.run["counts"]["rows_in"] == 360
+    assert "<html" in result.report_html
+
+
+def test_run_command_ends_with_a_table(day, tmp_path, capsys):
+    code, out, err = call(capsys, "run", day, tmp_path / "out", "--encoder", "static")
+    assert code == 0, err
+    assert "acct-" in out
+    assert "360 rows in = 360 used + 0 quarantined" in " ".join(out.split())
+    assert "report.html" in out
+
+
+def test_explain_shows_one_account(undisturbed, capsys):
+    code, out, _ = call(capsys, "explain", "acct-3", "--run", undisturbed)
+    assert code == 0
+    assert "acct-3" in out
+    code, _, err = call(capsys, "explain", "nobody", "--run", undisturbed)
+    assert code == 2
+    assert "'nobody'" in err
+    code, _, err = call(capsys, "explain", "acct-3", "--run", undisturbed / "nowhere")
+    assert code == 5
+    assert "no finished run" in err
+
+
+def test_output_with_another_run_is_refused_and_can_be_replaced(undisturbed, tmp_path, capsys):
+    day = write(some_traffic(accounts=2, seed=1), tmp_path / "a.parquet")
+    other = write(some_traffic(accounts=3, seed=2), tmp_path / "b.parquet")
+    out = tmp_path / "out"
+    assert call(capsys, "run", day, out, "--encoder", "static")[0] == 0
+    held = tables(out)
+    code, _, err = call(capsys, "run", other, out, "--encoder", "static")
+    assert (code, "holds another run" in err, len(err.splitlines())) == (5, True, 1)
+    assert tables(out) == held
+    code, _, err = call(capsys, "run", other, out, "--encoder", "static", "--overwrite")
+    assert code == 0
+    assert tables(out) != held
+
+
+def test_foreign_files_are_never_touched(day, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    code, _, err = call(capsys, "run", day, out, "--encoder", "static", "--overwrite")
+    assert code == 5
+    assert "'thesis.txt'" in err
+    assert [file.name for file in out.iterdir()] == ["thesis.txt"]
+
+
+def test_disk_full_is_one_line_and_can_be_gone_on_from(day, undisturbed, tmp_path, capsys):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk can't be mounted here: needs root")
+    try:
+        config = tmp_path / "config.toml"
+        config.write_text('[encoder]\nname = "static"\n[job]\nbuckets = 4\nthreads = 1\n')
+        code, _, err = call(capsys, "run", day, disk / "out", "--config", config)
+        assert (code, "the disk is full" in err, len(err.splitlines())) == (5, True, 1), err
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        code, _, err = call(capsys, "run", day, disk / "out", "--config", config)
+        assert code == 0, err
+        assert tables(disk / "out") == tables(undisturbed)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_output_that_is_a_file(day, tmp_path, capsys):
+    target = tmp_path / "file"
+    target.write_text("x")
+    code, _, err = call(capsys, "run", day, target, "--encoder", "static")
+    assert code == 5
+    assert "is a file" in err

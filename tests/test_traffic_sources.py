@@ -1,0 +1,357 @@
+"""Which files an input names, and which are refused before any work."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+
+from coverage_lab.config import TrafficConfig
+from coverage_lab.errors import ConfigError, TrafficError
+from coverage_lab.traffic import Source, check_sources, default_buckets, find_sources
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CONFIG = TrafficConfig()
+
+
+def some_table(**changes: object) -> pa.Table:
+    columns = {"account_id": ["a"], "timestamp": [NOON], "prompt": ["how do I prune an apple tree?"]}
+    return pa.table({**columns, **changes})
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"{}\n")
+    return path
+
+
+def names(input: str | Path) -> list[str]:
+    return [source.name for source in find_sources(input)]
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 700
+    return text
+
+
+def refusal(path: Path, config: TrafficConfig = CONFIG) -> str:
+    with pytest.raises((TrafficError, ConfigError)) as error:
+        check_sources(find_sources(path), config)
+    return one_line(error)
+
+
+def test_single_file_of_every_suffix(tmp_path: Path) -> None:
+    formats = {
+        "a.parquet": "parquet",
+        "a.PQ": "parquet",
+        "a.snappy.parquet": "parquet",
+        "a.jsonl": "jsonl",
+        "a.ndjson": "jsonl",
+        "a.json": "jsonl",
+        "a.jsonl.gz": "jsonl",
+        "a.ndjson.gz": "jsonl",
+        "a.arrow": "arrow",
+        "a.ipc": "arrow",
+        "a.feather": "arrow",
+    }
+    for name, kind in formats.items():
+        path = touch(tmp_path / name)
+        assert find_sources(path) == [Source(path=path, name=name, format=kind, partitions=())]  # type: ignore[arg-type]
+
+
+def test_folder_is_searched_in_full_and_sorted_and_marked_names_are_left_out(tmp_path: Path) -> None:
+    for name in ("b/2.jsonl", "b/10.jsonl", "a.parquet", "c.arrow"):
+        touch(tmp_path / name)
+    for name in ("_SUCCESS", "_metadata", ".hidden.jsonl", "_temporary/x.jsonl", ".git/x.jsonl", "b/.x.crc"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["a.parquet", "b/10.jsonl", "b/2.jsonl", "c.arrow"]
+    assert names(f"{tmp_path}/**") == ["a.parquet", "b/10.jsonl", "b/2.jsonl", "c.arrow"]
+
+
+def test_hive_folders_give_keys(tmp_path: Path) -> None:
+    touch(tmp_path / "day=2026-03-01" / "account_id=a%2Fb c" / "x.jsonl")
+    touch(tmp_path / "_hour=3" / "y.jsonl")
+    found = find_sources(tmp_path)
+    assert [source.name for source in found] == [
+        "_hour=3/y.jsonl",
+        "day=2026-03-01/account_id=a%2Fb c/x.jsonl",
+    ]
+    assert found[0].partitions == (("_hour", "3"),)
+    assert found[1].partitions == (("day", "2026-03-01"), ("account_id", "a/b c"))
+
+
+def test_globs(tmp_path: Path) -> None:
+    for name in ("d1/a.jsonl", "d1/b.parquet", "d2/a.jsonl", "d2/deep/c.jsonl", "d2/_part.jsonl"):
+        touch(tmp_path / name)
+    assert names(f"{tmp_path}/*/a.jsonl") == ["d1/a.jsonl", "d2/a.jsonl"]
+    assert names(f"{tmp_path}/d*") == ["d1/a.jsonl", "d1/b.parquet", "d2/a.jsonl", "d2/deep/c.jsonl"]
+    assert names(f"{tmp_path}/**/*.jsonl") == ["d1/a.jsonl", "d2/a.jsonl", "d2/deep/c.jsonl"]
+    assert names(f"{tmp_path}/d2/_*.jsonl") == ["_part.jsonl"]
+
+
+def test_existing_path_with_glob_characters_is_taken_as_it_is(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jsonl")
+    touch(tmp_path / "[a].jsonl")
+    assert names(tmp_path / "[a].jsonl") == ["[a].jsonl"]
+
+
+def test_relative_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert names("*.jsonl") == names(".") == names("./*.jsonl") == ["a.jsonl"]
+
+
+def test_linked_folder_is_searched_and_a_loop_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere" / "a.jsonl")
+    inside = tmp_path / "input"
+    inside.mkdir()
+    (inside / "link").symlink_to(tmp_path / "elsewhere")
+    assert names(inside) == ["link/a.jsonl"]
+    (inside / "loop").symlink_to(inside)
+    with pytest.raises(TrafficError, match="twice through links"):
+        find_sources(inside)
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        ("notes.txt", touch, "unknown suffix"),
+        ("data.csv", touch, "unknown suffix"),
+        ("data.parquet.gz", touch, "unknown suffix"),
+        ("pipe.jsonl", make_fifo, "not a regular file"),
+        ("gone.jsonl", lambda path: path.symlink_to("nowhere"), "link to nothing"),
+    ],
+)
+def test_unusable_file_is_refused_alone_and_in_a_folder(
+    tmp_path: Path, name: str, make: Callable[[Path], object], message: str
+) -> None:
+    touch(tmp_path / "fine.jsonl")
+    make(tmp_path / name)
+    for input in (tmp_path / name, tmp_path):
+        with pytest.raises(TrafficError, match=message) as error:
+            find_sources(input)
+        assert name in one_line(error)
+
+
+@pytest.mark.parametrize("input", ["", "missing", "missing/*.parquet", "nul\0byte", "line\nbreak"])
+def test_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, input: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrafficError, match=r"^input ") as error:
+        find_sources(input)
+    one_line(error)
+
+
+def test_folder_without_traffic(tmp_path: Path) -> None:
+    touch(tmp_path / "_SUCCESS")
+    with pytest.raises(TrafficError, match="no traffic found"):
+        find_sources(tmp_path)
+
+
+def test_name_that_is_not_utf8_or_has_a_line_break(tmp_path: Path) -> None:
+    for raw in (b"\xff.jsonl", b"a\nb.jsonl"):
+        with open(os.path.join(os.fsencode(tmp_path), raw), "wb"):
+            pass
+    assert names(tmp_path) == ["\\xff.jsonl", "a\nb.jsonl"]
+    assert "a\\nb.jsonl" in refusal(tmp_path / "a\nb.jsonl")
+
+
+def test_default_buckets(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    expected = {1: 4, 64 * 2**20: 4, 64 * 2**20 + 1: 5, 2**33: 512, 2**40: 512}
+    for size, buckets in expected.items():
+        with path.open("wb") as file:
+            file.truncate(size)  # sparse: takes no space
+        assert default_buckets(find_sources(path)) == buckets
+
+
+def write(path: Path, table: pa.Table) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    elif path.suffix == ".arrow":
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    elif path.suffix == ".ipc":
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        rows = (json.dumps(row, default=datetime.isoformat) for row in table.to_pylist())
+        path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+SUFFIXES = ["parquet", "arrow", "ipc", "jsonl"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_good_file_passes_and_so_does_one_without_rows(tmp_path: Path, suffix: str) -> None:
+    check_sources(find_sources(write(tmp_path / f"a.{suffix}", some_table())), CONFIG)
+    if suffix == "jsonl":
+        (tmp_path / "b.jsonl").write_text("\n\n")
+    else:
+        write(tmp_path / f"b.{suffix}", some_table().schema.empty_table())
+    check_sources(find_sources(tmp_path), CONFIG)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_missing_column_says_what_there_is_and_how_to_map(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a.{suffix}", some_table().rename_columns(["account_id", "timestamp", "text"]))
+    message = refusal(path)
+    assert "no column for prompt" in message
+    assert "columns there: account_id, timestamp, text" in message
+    assert "traffic.columns" in message
+    check_sources(find_sources(path), TrafficConfig(columns={"prompt": "text"}))
+    assert "traffic.columns maps prompt to 'txt'" in refusal(path, TrafficConfig(columns={"prompt": "txt"}))
+
+
+def test_optional_column_that_is_mapped_by_name_has_to_be_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", some_table())
+    assert "no column for session" in refusal(path, TrafficConfig(columns={"session": "sid"}))
+
+
+def test_column_from_a_folder_name(tmp_path: Path) -> None:
+    write(tmp_path / "account_id=7" / "a.parquet", some_table().drop_columns("account_id"))
+    write(tmp_path / "account_id=8" / "b.jsonl", some_table().drop_columns("account_id"))
+    check_sources(find_sources(tmp_path), CONFIG)
+
+
+def test_folder_name_that_is_no_timestamp(tmp_path: Path) -> None:
+    path = write(tmp_path / "date=2026-13-01" / "a.parquet", some_table().drop_columns("timestamp"))
+    config = TrafficConfig(columns={"timestamp": "date"}, timezone="UTC")
+    assert "not ISO 8601" in refusal(path, config)
+    good = write(tmp_path / "date=2026-03-01" / "a.parquet", some_table().drop_columns("timestamp"))
+    check_sources(find_sources(good), config)
+    assert "no time zone" in refusal(good, TrafficConfig(columns={"timestamp": "date"}))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "ipc"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": [1]}, r"column 'prompt' \(prompt\): expected text, got int64"),
+        ({"prompt": [["a"]]}, "expected text, got list"),
+        ({"prompt": pa.array([b"0123456789abcdef"], pa.binary(16))}, "expected text, got fixed_size_binary"),
+        ({"timestamp": [1_772_366_400]}, "expected a timestamp, a date or ISO 8601 text, got int64"),
+        ({"timestamp": [datetime(2026, 3, 1)]}, "no time zone; set traffic.timezone"),
+        ({"timestamp": [NOON.date()]}, "no time zone; set traffic.timezone"),
+        ({"account_id": [1.5]}, "expected text or whole numbers, got double"),
+        ({"account_id": [True]}, "expected text or whole numbers, got bool"),
+    ],
+)
+def test_wrong_type_of_a_required_column(
+    tmp_path: Path, suffix: str, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TrafficError, match=message) as error:
+        check_sources(find_sources(write(tmp_path / f"a.{suffix}", some_table(**change))), CONFIG)
+    one_line(error)
+
+
+def test_zoneless_column_passes_with_a_timezone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", some_table(timestamp=[datetime(2026, 3, 1)]))
+    check_sources(find_sources(path), TrafficConfig(timezone="Asia/Tokyo"))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_empty_file(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a.{suffix}").touch()
+    assert "is empty (0 bytes)" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "ipc"])
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, 0.995])
+def test_truncated_file(tmp_path: Path, suffix: str, keep: float) -> None:
+    path = write(tmp_path / f"a.{suffix}", some_table(prompt=["one prompt " * 500]))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    assert "can't be read as" in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "jsonl.gz"])
+def test_file_that_is_something_else(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a.{suffix}").write_bytes(b"%PDF-1.7 this is no traffic at all\n" * 9)
+    assert "can't be read as" in refusal(tmp_path)
+
+
+def test_file_that_is_gone(tmp_path: Path) -> None:
+    sources = find_sources(write(tmp_path / "a.parquet", some_table()))
+    sources[0].path.unlink()
+    with pytest.raises(TrafficError, match="can't be read"):
+        check_sources(sources, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"account_id": 1}]', '[\n{"account_id": 1},\n{"account_id": 1}\n]', "\n[\n"]
+)
+def test_json_array_is_no_json_lines(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert "is a JSON array, expected one object a line" in refusal(tmp_path)
+
+
+def test_utf16_json(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"account_id": "a"}\n', encoding="utf-16")
+    assert "is UTF-16" in refusal(tmp_path)
+
+
+def test_gzip_is_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"user": "a"}\n'))
+    assert "columns there: user" in refusal(tmp_path)
+
+
+def test_one_bad_first_line_does_not_stop_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", some_table())
+    for first in (b"not json\n", b"\xff\n", b"null\n", b"[1, 2]\n"):
+        good = path.read_bytes().splitlines(keepends=True)[-1]
+        path.write_bytes(first + good)
+        check_sources(find_sources(path), CONFIG)
+
+
+def test_column_that_is_there_twice(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays(
+        [*some_table().columns, pa.array(["x"])], names=["account_id", "timestamp", "prompt", "prompt"]
+    )
+    assert "column 'prompt' is there 2 times" in refusal(write(tmp_path / "a.parquet", table))
+
+
+def test_hostile_column_names_stay_on_one_line(tmp_path: Path) -> None:
+    odd = {"drop\ntable\x1b[31m": ["x"], "y" * 5_000: ["x"], **{f"c{i}": ["x"] for i in range(500)}}
+    message = refusal(write(tmp_path / "a.parquet", pa.table(odd)))
+    assert "\\n" in message
+    assert "\x1b" not in message
+    assert "and 482 more" in message
+
+
+def test_names_in_traffic_columns_are_ours(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", some_table())
+    with pytest.raises(ConfigError, match="unknown column 'promt'") as error:
+        check_sources(find_sources(path), TrafficConfig(columns={"promt": "prompt"}))
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    "zone", ["Mars/Olympus", "", "../../etc/passwd", "UTC\0", "Europe", "/etc/localtime"]
+)
+def test_unknown_zone(tmp_path: Path, zone: str) -> None:
+    path = write(tmp_path / "a.parquet", some_table())
+    with pytest.raises(ConfigError, match=r"traffic\.timezone: expected an IANA zone") as error:
+        check_sources(find_sources(path), TrafficConfig(timezone=zone))
+    one_line(error)
+
+
+def test_no_sources() -> None:
+    with pytest.raises(TrafficError, match="at least one file"):
+        check_sources([], CONFIG)
