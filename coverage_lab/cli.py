@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +49,7 @@ out = Console()
 err = Console(stderr=True)
 
 
-class EncoderChoice(str, Enum):
+class EncoderChoice(StrEnum):
     """Encoders that ship with the package."""
 
     static = "static"
@@ -181,8 +181,15 @@ def simulate(
     accounts: Annotated[int, typer.Option(help="How many accounts, at least 20.", min=20)] = 60,
     seed: Annotated[int, typer.Option(help="Same seed, same traffic to the byte.")] = 0,
     date: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The day.")] = datetime(2026, 1, 15),
+    corpora: Annotated[
+        Path | None,
+        typer.Option(
+            help="Build the accounts from a folder of real prompt corpora `<kind>_<name>.parquet` (kinds: A "
+            "harvest, B benchmark, C red-team, D task use, E chat) in place of the generators."
+        ),
+    ] = None,
 ) -> None:
-    """Write a day of sample traffic from the project's own generators, with the truth in a file apart.
+    """Write a day of sample traffic, with the truth in a file apart.
 
     Customers with one task, products, people, a reseller, a benchmark run, red-team research, an account
     that harvests, and a harvest that is split over ten accounts.
@@ -192,7 +199,12 @@ def simulate(
     from coverage_lab.evaluate.simulate import simulate_day, write_day
 
     with _bars() as progress:
-        day = simulate_day(seed=seed, accounts=accounts, date=date.date(), progress=progress)
+        if corpora is None:
+            day = simulate_day(seed=seed, accounts=accounts, date=date.date(), progress=progress)
+        else:
+            from coverage_lab.evaluate.corpora import day_of_corpora
+
+            day = day_of_corpora(corpora, accounts=accounts, seed=seed, date=date.date(), progress=progress)
         traffic, truth = write_day(day, folder)
     out.print(f"{day.traffic.num_rows:,} prompts: {traffic}\nwho is who:    {truth}", markup=False)
 
@@ -231,7 +243,9 @@ def atlas_build(
 
 @atlas_app.command("show")
 def atlas_show(
-    atlas: Annotated[str, typer.Argument(metavar="ATLAS", help="`static`, `minilm`, or a folder.")] = "static",
+    atlas: Annotated[
+        str, typer.Argument(metavar="ATLAS", help="`static`, `minilm`, or a folder.")
+    ] = "static",
     top: Annotated[int, typer.Option(help="Cells listed per level.", min=1)] = 10,
 ) -> None:
     """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells with labels."""

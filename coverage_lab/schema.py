@@ -120,6 +120,7 @@ ACCOUNTS = pa.schema(
         # 0..1, higher = more like harvesting; score and p-value are null where no scorecard fits the atlas
         pa.field("score", pa.float64()),
         pa.field("p_value", pa.float64()),  # conformal, against benign accounts of similar size
+        pa.field("style_points", pa.float64()),  # log-odds of the score that prompt style adds, any sign
         _required("verdict", pa.string()),
         _required("archetype", pa.string()),
         _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),

@@ -29,10 +29,10 @@ def call(capsys, *arguments: object) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
-WORDS = (
-    "river contract oven matrix violin tax nurse python galaxy bread visa glacier poem router vaccine chess "
-    "loan orchid enzyme saddle tariff sonnet kernel lantern harbour"
-).split()
+WORDS = tuple(
+    "river contract oven matrix violin tax nurse python galaxy bread visa glacier poem router vaccine chess "  # noqa: SIM905
+    "loan orchid enzyme saddle tariff sonnet kernel lantern harbour".split()
+)
 
 
 def some_traffic(accounts: int = 6, prompts: int = 60, *, seed: int = 0) -> pa.Table:
@@ -44,7 +44,9 @@ def some_traffic(accounts: int = 6, prompts: int = 60, *, seed: int = 0) -> pa.T
     return pa.table(
         {
             "account_id": [account for account, _ in rows],
-            "timestamp": pa.array([start + second * 1_000_000 for _, second in rows], pa.timestamp("us", "UTC")),
+            "timestamp": pa.array(
+                [start + second * 1_000_000 for _, second in rows], pa.timestamp("us", "UTC")
+            ),
             "prompt": texts,
         }
     )

@@ -135,53 +135,58 @@ def shipped(request):
 
 def test_score_is_the_formula_of_its_docstring(shipped):
     rng = np.random.default_rng(1)
-    mean = np.array([f.mean for f in shipped.features])
-    sd = np.array([f.sd for f in shipped.features])
-    x = mean + sd * rng.normal(0, 2, (20, len(FEATURES)))
+    terms = [(f.mean, f.sd, f.weight) for f in shipped.features]
+    terms += list(zip(shipped.style.mean, shipped.style.sd, shipped.style.weight, strict=True))
+    x = np.array([[mean + sd * rng.normal(0, 2) for mean, sd, _ in terms] for _ in range(20)])
     x[3, 4] = np.nan
-    for row, score in zip(x, shipped.score(x), strict=True):
+    for row, score in zip(x, shipped.score(shipped.points(x)), strict=True):
         odds = shipped.intercept
-        for feature, value in zip(shipped.features, row, strict=True):
+        for (mean, sd, weight), value in zip(terms, row, strict=True):
             if not np.isnan(value):
-                odds += feature.weight * max(-3, min(3, (value - feature.mean) / feature.sd))
+                odds += weight * max(-3, min(3, (value - mean) / sd))
         assert score == pytest.approx(1 / (1 + np.exp(-odds)))
+
+
+def benign_median(card):
+    """Features of an account that is the benign median in everything, style aside, which is the mean."""
+    return np.array([[*(f.benign_median for f in card.features), *card.style.mean]])
 
 
 def test_shipped_scorecard_says_what_it_was_made_from(shipped):
     assert shipped.card["auroc"] > 0.6
     assert {"made_from", "protocol", "cannot"} <= set(shipped.card)
     assert shipped.smallest_p <= 0.01, "a review verdict must be reachable"
-    median = np.array([[f.benign_median for f in shipped.features]])
-    assert shipped.p_value(shipped.score(median), np.array([350]))[0] > 0.2
+    score = shipped.score(shipped.points(benign_median(shipped)))
+    assert shipped.p_value(score, np.array([350]))[0] > 0.2
 
 
 def test_reasons_name_the_largest_points_and_both_sides(shipped):
-    mean = np.array([[f.mean for f in shipped.features]])
-    points = np.zeros((1, len(FEATURES)))
+    features = benign_median(shipped)
+    points = np.zeros((1, len(FEATURES) + 1))
     points[0, 2], points[0, 7], points[0, 1] = 1.5, 0.7, -0.4
-    (sentences,) = reasons(shipped, mean, points)
+    (sentences,) = reasons(shipped, features, points)
     assert [("+1.5" in s, "+0.7" in s, "-0.4 points away" in s) for s in sentences] == [
         (True, False, False),
         (False, True, False),
         (False, False, True),
     ]
-    assert reasons(shipped, mean, np.zeros_like(points)) == [[]]
+    assert reasons(shipped, features, np.zeros_like(points)) == [[]]
 
 
 def test_every_feature_has_words(shipped):
-    median = np.array([[f.benign_median for f in shipped.features]])
-    for j in range(len(FEATURES)):
-        points = np.zeros((1, len(FEATURES)))
+    for j in range(len(FEATURES) + 1):
+        points = np.zeros((1, len(FEATURES) + 1))
         points[0, j] = 1.0
-        (sentence,) = reasons(shipped, median, points)[0]
+        (sentence,) = reasons(shipped, benign_median(shipped), points)[0]
         assert "benign accounts: median" in sentence
         assert "nan" not in sentence
 
 
 def test_features_follow_measures():
     measures = {name: np.array([0.5, np.nan]) for name in MEASURE_COLUMNS}
-    matrix = feature_matrix(measures, np.array([10, 0]))
-    assert matrix.shape == (2, len(FEATURES))
+    matrix = feature_matrix(measures, np.array([10, 0]), np.array([[5.0, 0.0], [0.0, 0.0]]))
+    assert matrix.shape == (2, len(FEATURES) + 2)
+    assert matrix[0, -2:].tolist() == [0.5, 0.0]
     assert matrix[0, FEATURES.index("log_prompts")] == pytest.approx(np.log(10))
     assert matrix[0, FEATURES.index("collision_ratio_fine")] == pytest.approx(np.log1p(0.5))
 

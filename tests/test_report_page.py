@@ -59,14 +59,14 @@ class _Page(HTMLParser):
         if self._open == "script":
             self.scripts[-1] += data
         elif self._open != "style":
-            self.text += data
+            self.text += f"{data} "
 
     def words(self) -> str:
         return " ".join(self.text.split())
 
 
-def _write(path: Path, run: Run, **changes: Any) -> _Page:
-    write_report(path, **(run.arguments() | changes))
+def _write(path: Path, made: Run, **changes: Any) -> _Page:
+    write_report(path, **(made.arguments() | changes))
     return _Page(path.read_text(encoding="utf-8"))
 
 

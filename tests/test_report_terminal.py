@@ -89,6 +89,9 @@ def test_explain_gives_score_reasons_curves_and_cells(run: Run) -> None:
         assert f"{level} level" in text
     assert text.count("Uniform sweep") == 3
     assert f"n={account['prompts']:,}" in text
+    last = [row for row in run.curves.to_pylist() if row["account_id"] == HOSTILE_IDS[0]][-1]
+    assert f"{last['distinct']:,}" in text
+    assert f"{last['reference_mean']:,.1f}" in text
     assert "The system recommends; people decide." in text
     cells = [row for row in run.cells.to_pylist() if row["account_id"] == HOSTILE_IDS[0]]
     best = max(

@@ -83,7 +83,7 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_tables(point, day
     assert tables(tmp_path / "out") == tables(undisturbed)
     if stage == "buckets":
         assert not any(s == "read" for s, _ in redone), "reading was finished and must not be done again"
-        assert [d for s, d in redone if s == "buckets"][0] == at_least, "finished buckets must not be redone"
+        assert next(d for s, d in redone if s == "buckets") == at_least, "finished buckets must not be redone"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -100,7 +100,10 @@ def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path):
         "from coverage_lab.cli import main; sys.argv = sys.argv[1:]; main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", slow, *command[2:]], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", slow, *command[2:]],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not list(out.glob(".work/parts/bucket-*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -123,6 +124,30 @@ def test_same_input_same_bytes_even_where_nulls_hide_garbage(tmp_path: Path) -> 
     assert files(tmp_path / "1") == files(tmp_path / "2") == files(tmp_path / "3")
     write(tmp_path / "4", [some_traffic(300, seed=1)], 5)
     assert files(tmp_path / "4") != files(tmp_path / "1")
+
+
+def test_rows_of_a_bucket_stay_in_the_order_of_writing(tmp_path: Path) -> None:
+    write(tmp_path, [some_traffic(20_000)], 2)
+    for bucket in range(2):
+        with pa.memory_map(str(bucket_path(tmp_path, bucket))) as mapped:
+            rows = pa.ipc.open_file(mapped).read_all().column("row").to_pylist()
+        assert len(rows) > 5_000
+        assert rows == sorted(rows)
+
+
+def test_files_are_on_the_disk_before_they_have_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[int] = []
+    sync = os.fsync
+
+    def watched(handle: int) -> None:
+        named.append(len(list(tmp_path.glob("bucket-*"))))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write(tmp_path, [some_traffic(10)], 3)
+    assert named == [0, 0, 0, 3]  # each file while none is named, then the folder
 
 
 def test_leftovers_of_a_killed_run_are_written_over(tmp_path: Path) -> None:

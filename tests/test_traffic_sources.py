@@ -51,6 +51,12 @@ def refusal(path: Path, config: TrafficConfig = CONFIG) -> str:
     return one_line(error)
 
 
+def test_folder_name_does_not_matter_where_the_file_has_the_column(tmp_path: Path) -> None:
+    for name in ("a.parquet", "a.arrow", "a.jsonl"):
+        write(tmp_path / "timestamp=never" / name, some_table())
+    check_sources(find_sources(tmp_path), CONFIG)
+
+
 def test_single_file_of_every_suffix(tmp_path: Path) -> None:
     formats = {
         "a.parquet": "parquet",
@@ -333,6 +339,13 @@ def test_hostile_column_names_stay_on_one_line(tmp_path: Path) -> None:
     assert "\\n" in message
     assert "\x1b" not in message
     assert "and 482 more" in message
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "ipc"])
+def test_column_name_that_is_not_utf8(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"a.{suffix}", some_table(odd=["x"]))
+    path.write_bytes(path.read_bytes().replace(b"odd", b"o\xffd"))
+    assert "can't be read as" in refusal(path)
 
 
 def test_names_in_traffic_columns_are_ours(tmp_path: Path) -> None:

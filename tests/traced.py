@@ -13,7 +13,7 @@ from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import Judge, Scorecard
 from coverage_lab.detect.features import FEATURES
-from coverage_lab.detect.scorecard import Calibration, Feature
+from coverage_lab.detect.scorecard import Calibration, Feature, Style
 from coverage_lab.schema import TRAFFIC
 
 
@@ -86,6 +86,14 @@ def a_scorecard() -> Scorecard:
                 benign_p95=0.9,
             )
             for name, weight in zip(FEATURES, rng.normal(0, 0.2, len(FEATURES)), strict=True)
+        ),
+        style=Style(
+            mean=(0.0,) * HashEncoder.dim,
+            sd=(0.2,) * HashEncoder.dim,
+            weight=tuple(float(w) for w in rng.normal(0, 0.1, HashEncoder.dim)),
+            benign_p05=-1.0,
+            benign_median=0.0,
+            benign_p95=1.0,
         ),
         calibration=Calibration(
             neighbours=99,

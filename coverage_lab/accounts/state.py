@@ -61,6 +61,9 @@ class AccountStates:
         1 − largest cosine to an earlier prompt *of the part it was traced in*; NaN for the first.
         Merged parts keep theirs, so after a merge it is an upper bound of the novelty against the
         whole history, except that an exact repeat of an earlier part is set to 0.
+    vector_sums : float64 (A, d)
+        Sum of the account's unit vectors; the mean vector is this over the prompts. Sums add over
+        parts, so after a merge the last bits depend on the order (relative 1e-12).
     end_users, sessions : Members
         Hashed end users and sessions.
     """
@@ -71,6 +74,7 @@ class AccountStates:
     digests: NDArray[np.uint64]
     cells: NDArray[np.int32]
     novelty: NDArray[np.float32]
+    vector_sums: NDArray[np.float64]
     end_users: Members
     sessions: Members
 
@@ -80,7 +84,7 @@ class AccountStates:
         return np.diff(self.offsets)
 
     @staticmethod
-    def empty(levels: int = 3) -> AccountStates:
+    def empty(dim: int, *, levels: int = 3) -> AccountStates:
         """State of no account: the neutral element of `merge`."""
         nobody = Members(np.empty(0, np.int64), np.empty(0, np.uint64))
         return AccountStates(
@@ -90,6 +94,7 @@ class AccountStates:
             digests=np.empty(0, np.uint64),
             cells=np.empty((0, levels), np.int32),
             novelty=np.empty(0, np.float32),
+            vector_sums=np.empty((0, dim), np.float64),
             end_users=nobody,
             sessions=nobody,
         )
@@ -101,7 +106,7 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
     Parameters
     ----------
     parts : sequence of AccountStates
-        All on the same atlas. None at all gives the empty state.
+        At least one, all on the same atlas.
 
     Returns
     -------
@@ -109,7 +114,7 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
         One state per account that any part names.
     """
     if not parts:
-        return AccountStates.empty()
+        raise ValueError("parts: expected at least one AccountStates, got none")
     ids = sorted({account_id for part in parts for account_id in part.account_ids})
     position = {account_id: i for i, account_id in enumerate(ids)}
     places = [
@@ -122,6 +127,9 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
     digests = np.concatenate([part.digests for part in parts])
     cells = np.concatenate([part.cells for part in parts])
     novelty = np.concatenate([part.novelty for part in parts])
+    vector_sums = np.zeros((len(ids), parts[0].vector_sums.shape[1]))
+    for part, place in zip(parts, places, strict=True):
+        vector_sums[place] += part.vector_sums
     # Novelty is the last key so that equal prompts of one moment come in one order however they were split.
     order = np.lexsort((np.nan_to_num(-novelty, nan=-np.inf), digests, timestamps, account))
     account, digests, novelty = account[order], digests[order], novelty[order]
@@ -132,6 +140,7 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
         digests=digests,
         cells=cells[order],
         novelty=np.where(repeats(account, digests), np.float32(0), novelty),
+        vector_sums=vector_sums,
         end_users=_merged_members([part.end_users for part in parts], places),
         sessions=_merged_members([part.sessions for part in parts], places),
     )

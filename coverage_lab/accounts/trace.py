@@ -35,7 +35,7 @@ def trace_prompts(
         The vectors and the text are gone when this returns.
     """
     if prompts.num_rows == 0:
-        return AccountStates.empty()
+        return AccountStates.empty(encoder.dim)
     prompts = prompts.combine_chunks()
     accounts = pc.dictionary_encode(prompts["account_id"]).combine_chunks()
     names = accounts.dictionary.to_pylist()
@@ -54,6 +54,7 @@ def trace_prompts(
     offsets = np.searchsorted(account, np.arange(len(names) + 1)).astype(np.int64)
     cells_of_unique = atlas.assign(vectors)
     novelty, _ = causal_novelty(vectors[which], offsets)
+    sums = np.add.reduceat(vectors[which], offsets[:-1], axis=0, dtype=np.float64)
     # A repeat to the letter has novelty 0 exactly, not what rounding makes of 1 − x·x.
     novelty = np.where(repeats(account, digests), np.float32(0), novelty)
     return AccountStates(
@@ -63,6 +64,7 @@ def trace_prompts(
         digests=digests,
         cells=cells_of_unique[which],
         novelty=novelty,
+        vector_sums=sums,
         end_users=_members(prompts["end_user"], order, account),
         sessions=_members(prompts["session"], order, account),
     )

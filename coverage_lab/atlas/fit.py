@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from coverage_lab.atlas.label import label_cells, numbered_cells
 from coverage_lab.atlas.model import Atlas, content_id, unit_centroids
 from coverage_lab.atlas.probe import PROBE
+from coverage_lab.atlas.threads import faiss_threads
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import AtlasError
 from coverage_lab.progress import Progress, silent
@@ -215,7 +216,8 @@ def _spherical_kmeans(
         min_points_per_centroid=1,
         max_points_per_centroid=len(points) // cells + 1,
     )
-    kmeans.train(points, weights=weights)
+    with faiss_threads(None, products=len(points) * cells):
+        kmeans.train(points, weights=weights)
     return np.asarray(kmeans.centroids, dtype=np.float32)
 
 

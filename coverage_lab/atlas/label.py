@@ -136,7 +136,7 @@ def _sklearn_text() -> Any:
 
 def _sparse() -> Any:
     """SciPy's sparse matrix; SciPy comes with scikit-learn."""
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+    from scipy.sparse import csr_matrix
 
     return csr_matrix
 

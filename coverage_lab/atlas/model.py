@@ -12,8 +12,8 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from coverage_lab.atlas.threads import faiss_threads
 from coverage_lab.errors import AtlasError, ConfigError
 from coverage_lab.schema import LEVELS
 
@@ -95,7 +95,7 @@ class Atlas:
         vectors
             Unit rows of this atlas' encoder, ``(n, d)``; float16 is accepted.
         threads
-            CPU threads for this call; all when None.
+            CPU threads for this call; when None, all, or one where there is little to do.
         device
             ``cuda`` searches on the first GPU and needs a FAISS built for it.
 
@@ -115,7 +115,7 @@ class Atlas:
             raise AtlasError(f"vectors: expected shape (n, {self.dim}), got {vectors.shape}")
         index = self._index if device == "cpu" else _on_gpu(self._index)
         fine = np.empty(len(vectors), dtype=np.int64)
-        with threadpool_limits(limits=threads):
+        with faiss_threads(threads, products=len(vectors) * len(self.centroids)):
             for start in range(0, len(vectors), _BLOCK):
                 block = np.ascontiguousarray(vectors[start : start + _BLOCK], dtype=np.float32)
                 fine[start : start + len(block)] = index.search(block, 1)[1][:, 0]

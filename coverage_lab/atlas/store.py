@@ -178,10 +178,10 @@ def _json(folder: Path, raw: bytes) -> Any:
 
 def _array(folder: Path, name: str, data: dict[str, bytes], kind: str, dims: int) -> Any:
     try:
-        array = np.load(io.BytesIO(data[name]), allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError, SyntaxError) as error:
+        array = np.lib.format.read_array(io.BytesIO(data[name]), allow_pickle=False)
+    except (ValueError, MemoryError) as error:
         raise AtlasError(f"atlas {folder}: {name} is no plain array ({type(error).__name__})") from error
-    fits = isinstance(array, np.ndarray) and array.dtype == np.dtype(kind) and array.ndim == dims
+    fits = array.dtype == np.dtype(kind) and array.ndim == dims
     _require(fits and array.size > 0, folder, f"{name}: expected {dims}-d {kind}")
     _require(bool(np.isfinite(array).all()), folder, f"{name} has values that are not finite")
     return array.astype(np.dtype(kind).newbyteorder("="))

@@ -1,4 +1,4 @@
-"""Measures → features: what the score is computed from.
+"""Measures and mean prompt vector → features: what the score is computed from.
 
 Measures that depend on how many prompts there are reach the score together with ln n, and the
 conformal p-value compares an account with benign accounts of its size only.
@@ -46,11 +46,13 @@ _ACCOUNT: dict[str, Callable[[Column], Column]] = {
 }
 _TRANSFORMS = {f"{name}_{level}": f for level in LEVELS for name, f in _LEVEL.items()} | _ACCOUNT
 
-#: Names of the features, in the order of `feature_matrix`'s columns.
+#: Names of the features that are measures, in the order of `feature_matrix`'s first columns.
 FEATURES = (*_TRANSFORMS, "log_prompts")
 
 
-def feature_matrix(measures: Mapping[str, Column], prompts: NDArray[np.int64]) -> NDArray[np.float64]:
+def feature_matrix(
+    measures: Mapping[str, Column], prompts: NDArray[np.int64], vector_sums: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Compute the features of many accounts.
 
     Parameters
@@ -59,11 +61,14 @@ def feature_matrix(measures: Mapping[str, Column], prompts: NDArray[np.int64]) -
         Columns of `coverage_lab.schema.MEASURE_COLUMNS`.
     prompts : int64 (A,)
         Prompts of each account.
+    vector_sums : float64 (A, d)
+        Sum of each account's prompt vectors.
 
     Returns
     -------
-    float64 (A, len(FEATURES))
-        NaN where a measure is not defined.
+    float64 (A, len(FEATURES) + d)
+        The measures' features, NaN where a measure is not defined, then the mean prompt vector.
     """
     columns = [transform(measures[name]) for name, transform in _TRANSFORMS.items()]
-    return np.column_stack([*columns, np.log(np.maximum(prompts, 1))])
+    count = np.maximum(prompts, 1)
+    return np.column_stack([*columns, np.log(count), vector_sums / count[:, None]])

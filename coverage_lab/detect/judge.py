@@ -77,14 +77,16 @@ def _accounts(states: AccountStates, judge: Judge) -> pa.Table:
     measures = measure(states, judge.atlas)
     prompts = states.prompts
     end_users = states.end_users.counts(size)
-    features = feature_matrix(measures.values, prompts)
+    features = feature_matrix(measures.values, prompts, states.vector_sums)
     scores: list[float | None] = [None] * size
     p_values: list[float | None] = [None] * size
+    style: list[float | None] = [None] * size
     why: list[list[str]] = [[] for _ in range(size)]
     if judge.scorecard is not None and size:
         points = judge.scorecard.points(features)
-        score = judge.scorecard.score(features)
+        score = judge.scorecard.score(points)
         scores = score.tolist()
+        style = points[:, -1].tolist()
         p_values = judge.scorecard.p_value(score, prompts).tolist()
         why = reasons(judge.scorecard, features, points)
     verdicts, archetypes = [], []
@@ -112,6 +114,7 @@ def _accounts(states: AccountStates, judge: Judge) -> pa.Table:
         "sessions": pa.array(states.sessions.counts(size)),
         "score": pa.array(scores, pa.float64()),
         "p_value": pa.array(p_values, pa.float64()),
+        "style_points": pa.array(style, pa.float64()),
         "verdict": pa.array(verdicts, pa.string()),
         "archetype": pa.array(archetypes, pa.string()),
         "reasons": pa.array(why, ACCOUNTS.field("reasons").type),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.detect.features import FEATURES
-from coverage_lab.detect.scorecard import Feature, Scorecard
+from coverage_lab.detect.scorecard import Feature, Scorecard, Style
 from coverage_lab.schema import LEVELS
 
 _LEVEL_WORDS = {
@@ -58,10 +57,23 @@ def _sentence(feature: Feature, value: float, points: float) -> str:
     shown = _shown(feature.name, value)
     usual = f"benign accounts: median {_shown(feature.name, feature.benign_median)}"
     span = f"{_shown(feature.name, feature.benign_p05)} to {_shown(feature.name, feature.benign_p95)} for 90%"
-    side = "towards" if points > 0 else "away from"
     return (
-        f"{words[0].upper()}{words[1:]}: {shown} ({usual}, {span}); {points:+.1f} points {side} harvesting"
+        f"{words[0].upper()}{words[1:]}: {shown} ({usual}, {span}); {points:+.1f} points "
+        f"{_side(points)} harvesting"
     )
+
+
+def _style_sentence(style: Style, points: float) -> str:
+    like = "instruction banks" if points > 0 else "people's and products' own requests"
+    return (
+        f"Its prompts, taken together, read more like {like}: style {points:+.1f} points "
+        f"(benign accounts: median {style.benign_median:+.1f}, {style.benign_p05:+.1f} to "
+        f"{style.benign_p95:+.1f} for 90%); {points:+.1f} points {_side(points)} harvesting"
+    )
+
+
+def _side(points: float) -> str:
+    return "towards" if points > 0 else "away from"
 
 
 def reasons(
@@ -71,7 +83,7 @@ def reasons(
 
     Parameters
     ----------
-    features, points : float64 (A, F)
+    features : float64 (A, F + d), points : float64 (A, F + 1)
         From `feature_matrix` and `Scorecard.points`.
     most : int
         Sentences per account: the features with the most points towards harvesting, then the one
@@ -89,7 +101,11 @@ def reasons(
         against = [j for j in order[::-1][:1] if moved[j] < -0.1]
         chosen = towards + against
         sentences.append(
-            [_sentence(scorecard.features[j], float(row[j]), float(moved[j])) for j in chosen]
+            [
+                _sentence(scorecard.features[j], float(row[j]), float(moved[j]))
+                if j < len(scorecard.features)
+                else _style_sentence(scorecard.style, float(moved[j]))
+                for j in chosen
+            ]
         )
     return sentences
-

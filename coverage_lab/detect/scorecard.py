@@ -1,7 +1,9 @@
-"""The first score: a logistic scorecard over the measures, shipped as data.
+"""The first score: a logistic scorecard over the measures and the mean prompt vector, shipped as data.
 
-score = 1 / (1 + exp(−(b + Σ w_j z_j))),  z_j = clip((feature_j − mean_j) / sd_j, −3, 3).
-Each w_j z_j is that feature's points; the reasons are the largest of them.
+score = 1 / (1 + exp(−(b + Σ w_j z_j))),  z_j = clip((x_j − mean_j) / sd_j, −3, 3),
+over the measures' features and the d coordinates of the account's mean prompt vector. Each w_j z_j is
+that feature's points; those of the d coordinates are added up as one feature, *style*: how much the
+account's prompts read like the instruction banks that harvests send. The reasons are the largest points.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from coverage_lab.detect.conformal import conformal_p
 from coverage_lab.detect.features import FEATURES
 from coverage_lab.errors import ConfigError
+
+#: Name of the points that the mean prompt vector adds.
+STYLE = "style"
 
 #: How far a feature can pull: beyond this many benign standard deviations it adds no more points.
 CLIP = 3.0
@@ -34,6 +39,25 @@ class Feature(BaseModel):
     benign_p05: float
     benign_median: float
     benign_p95: float
+
+
+class Style(BaseModel):
+    """The linear probe on the mean prompt vector, d coordinates each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    weight: tuple[float, ...]
+    benign_p05: float
+    benign_median: float
+    benign_p95: float
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Style:
+        if not len(self.mean) == len(self.sd) == len(self.weight):
+            raise ValueError("mean, sd and weight of the style probe must be equally long")
+        return self
 
 
 class Calibration(BaseModel):
@@ -63,6 +87,7 @@ class Scorecard(BaseModel):
     encoder_id: str
     intercept: float
     features: tuple[Feature, ...]
+    style: Style
     calibration: Calibration
     card: dict[str, str | float | int]
 
@@ -84,16 +109,29 @@ class Scorecard(BaseModel):
         return 1 / (self.calibration.neighbours + 1)
 
     def points(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What each feature adds to the log-odds, shape ``(A, F)``; an undefined feature adds 0."""
-        mean = np.array([feature.mean for feature in self.features])
-        sd = np.array([feature.sd for feature in self.features])
-        weight = np.array([feature.weight for feature in self.features])
-        z = np.clip((features - mean) / sd, -CLIP, CLIP)
-        return np.where(np.isnan(z), 0.0, z) * weight
+        """What each feature adds to the log-odds; an undefined feature adds 0.
 
-    def score(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Score many accounts: 0..1, higher = more like harvesting, shape ``(A,)``."""
-        odds: NDArray[np.float64] = 1 / (1 + np.exp(-(self.intercept + self.points(features).sum(axis=1))))
+        Parameters
+        ----------
+        features : float64 (A, F + d)
+            From `coverage_lab.detect.features.feature_matrix`.
+
+        Returns
+        -------
+        float64 (A, F + 1)
+            One column a feature, `STYLE` last; positive = towards harvesting.
+        """
+        mean = np.array([*(feature.mean for feature in self.features), *self.style.mean])
+        sd = np.array([*(feature.sd for feature in self.features), *self.style.sd])
+        weight = np.array([*(feature.weight for feature in self.features), *self.style.weight])
+        z = np.clip((features - mean) / sd, -CLIP, CLIP)
+        each = np.where(np.isnan(z), 0.0, z) * weight
+        count = len(self.features)
+        return np.column_stack([each[:, :count], each[:, count:].sum(axis=1)])
+
+    def score(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Score accounts from their points: 0..1, higher = more like harvesting, shape ``(A,)``."""
+        odds: NDArray[np.float64] = 1 / (1 + np.exp(-(self.intercept + points.sum(axis=1))))
         return odds
 
     def p_value(self, score: NDArray[np.float64], prompts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -23,13 +23,19 @@ class Encoder(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Short name for people."""
+        ...
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Hex digest of what makes the vectors."""
+        ...
 
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit-norm rows, shape ``(len(texts), dim)``; the same texts give the same bytes."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from coverage_lab.encoders.packaged import MAX_CHARACTERS, WEIGHTS_SHA256, file_sha256, packaged_minilm
 from coverage_lab.encoders.transformer import quiet_transformers
 from coverage_lab.encoders.unit import unit_rows
-from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError
+from coverage_lab.errors import ConfigError, MissingExtraError
 from coverage_lab.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def load_static(*, threads: int | None = None, progress: Progress = silent) -> S
     if folder.exists():
         try:
             return _read(folder)
-        except CoverageLabError as damage:
+        except ConfigError as damage:
             _log.warning("static encoder: %s; distilling it again", damage)
             _remove(folder)
     _distil_into(folder, threads=threads, progress=progress)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from coverage_lab.errors import TrafficError
+from coverage_lab.evaluate.simulate import SimulatedDay
 from coverage_lab.progress import Progress, silent
 
 KINDS = "ABCDE"
@@ -46,7 +47,7 @@ _WRAPPERS = (
     "You are a support triage system. Return JSON with the keys intent and urgency.\nMessage: {}",
     "Summarise in one sentence for our weekly digest:\n\n{}",
     "Extract all dates, amounts and names as a list. Text: {}",
-    "Does the text follow our community rules? Answer yes or no and quote the rule.\n\n\"\"\"{}\"\"\"",
+    'Does the text follow our community rules? Answer yes or no and quote the rule.\n\n"""{}"""',
 )
 
 
@@ -182,7 +183,11 @@ class _Builder:
         return all(self._by_kind[needed] for needed in self._needs[kind])
 
     def build(self, kind: str) -> list[_Built]:
-        return self._make[kind]()
+        """Draw one account (a split harvest: ten). Clients of every kind send some prompts twice."""
+        return [
+            (used, group, prompts if kind == "person" else self._with_retries(prompts), end_users)
+            for used, group, prompts, end_users in self._make[kind]()
+        ]
 
     def _size(self, most: int) -> int:
         wanted = float(np.exp(self._rng.normal(np.log(350), 0.8)))
@@ -208,7 +213,7 @@ class _Builder:
         corpus = self._pick("D")
         # Customers' questions arrive mixed; a batch job sends a file in its order.
         prompts = self._from(corpus, in_order=bool(self._rng.random() < 0.3))
-        return [((corpus.name,), None, self._with_retries(prompts), [None] * len(prompts))]
+        return [((corpus.name,), None, prompts, [None] * len(prompts))]
 
     def _payload(self) -> list[_Built]:
         corpus = self._pick("D")
@@ -233,11 +238,11 @@ class _Builder:
             elif sum(taken) >= sum(map(len, streams)):
                 break
         used = tuple(dict.fromkeys(c.name for c in purposes))
-        return [(used, None, self._with_retries(prompts), [None] * len(prompts))]
+        return [(used, None, prompts, [None] * len(prompts))]
 
     def _with_retries(self, prompts: list[str]) -> list[str]:
-        """Send some prompts again in the place of the next one, as people and clients do."""
-        again = self._rng.random(len(prompts)) < self._rng.uniform(0, 0.08)
+        """Send some prompts again in the place of the next one: time-outs do not ask what a client is for."""
+        again = self._rng.random(len(prompts)) < self._rng.uniform(0, 0.05)
         return [prompts[i - 1] if i and again[i] else text for i, text in enumerate(prompts)]
 
     def _person(self) -> list[_Built]:
@@ -306,16 +311,16 @@ def _people(corpora: Sequence[Corpus]) -> list[tuple[str, tuple[str, ...]]]:
     return found
 
 
-def traffic_of(
-    planned: Sequence[PlannedAccount], *, date: datetime.date, seed: int
-) -> tuple[pa.Table, pa.Table]:
-    """Give planned accounts their times.
+def day_of_corpora(
+    folder: Path, *, accounts: int, seed: int, date: datetime.date, progress: Progress = silent
+) -> SimulatedDay:
+    """Build a day of traffic from a folder of corpora; its truth also names each account's corpora."""
+    planned = plan_accounts(load_corpora(folder), accounts=accounts, seed=seed, progress=progress)
+    return traffic_of(planned, date=date, seed=seed)
 
-    Returns
-    -------
-    (traffic, truth)
-        Traffic sorted by time, ready for `coverage-lab run`; truth: account_id, kind, group, corpora.
-    """
+
+def traffic_of(planned: Sequence[PlannedAccount], *, date: datetime.date, seed: int) -> SimulatedDay:
+    """Give planned accounts their times; traffic is sorted by time, ready for `coverage-lab run`."""
     rng = np.random.default_rng(seed)
     midnight = int(datetime.datetime.combine(date, datetime.time(), datetime.UTC).timestamp() * 1e6)
     ids: list[str] = []
@@ -345,4 +350,4 @@ def traffic_of(
             "corpora": [list(a.corpora) for a in planned],
         }
     )
-    return table.take(pa.array(np.argsort(stamps, kind="stable"))), truth
+    return SimulatedDay(traffic=table.take(pa.array(np.argsort(stamps, kind="stable"))), truth=truth)

@@ -29,9 +29,7 @@ class BucketActor:
 
     def work(self, bucket: str, part: str, source_names: Sequence[str]) -> str:
         """Work on one bucket; returns the part's path."""
-        work_bucket(
-            Path(bucket), Path(part), self._judge, source_names=source_names, threads=self._threads
-        )
+        work_bucket(Path(bucket), Path(part), self._judge, source_names=source_names, threads=self._threads)
         return part
 
 

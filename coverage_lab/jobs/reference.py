@@ -72,7 +72,8 @@ def build_atlas(
         encoder=encoder,
         sizes=sizes,
         seed=seed,
-        description=f"{prompts.num_rows:,} prompts of {len(accounts.dictionary):,} accounts of reference traffic",
+        description=f"{prompts.num_rows:,} prompts of {len(accounts.dictionary):,} accounts of "
+        "reference traffic",
         progress=progress,
     )
     save_atlas(atlas, folder)

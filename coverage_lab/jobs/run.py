@@ -42,7 +42,16 @@ from coverage_lab.traffic import (
 )
 
 _SCHEMAS = {"accounts": ACCOUNTS, "curves": CURVES, "cells": CELLS, "flags": FLAGS, "quarantine": QUARANTINE}
-_LIBRARIES = ("numpy", "pyarrow", "faiss-cpu", "faiss-gpu", "torch", "sentence-transformers", "model2vec", "ray")
+_LIBRARIES = (
+    "numpy",
+    "pyarrow",
+    "faiss-cpu",
+    "faiss-gpu",
+    "torch",
+    "sentence-transformers",
+    "model2vec",
+    "ray",
+)
 
 
 def run_job(
@@ -162,17 +171,18 @@ def _read(
     buckets = config.job.buckets or default_buckets(sources)
     shutil.rmtree(folder.work / "buckets", ignore_errors=True)
     rows_in = 0
-    with disk_errors(folder.path), whole_file(folder.work / "quarantine.parquet") as quarantine:
-        with (
-            BucketWriter(folder.work / "buckets", buckets) as writer,
-            pq.ParquetWriter(quarantine, QUARANTINE, compression="zstd") as refused,
-        ):
-            for batch in read_traffic(sources, config.traffic, as_of=as_of):
-                rows_in += batch.rows_in
-                writer.write(batch.good)
-                if batch.quarantined.num_rows:
-                    refused.write_table(batch.quarantined)
-                progress("read", rows_in, None)
+    with (
+        disk_errors(folder.path),
+        whole_file(folder.work / "quarantine.parquet") as quarantine,
+        BucketWriter(folder.work / "buckets", buckets) as writer,
+        pq.ParquetWriter(quarantine, QUARANTINE, compression="zstd") as refused,
+    ):
+        for batch in read_traffic(sources, config.traffic, as_of=as_of):
+            rows_in += batch.rows_in
+            writer.write(batch.good)
+            if batch.quarantined.num_rows:
+                refused.write_table(batch.quarantined)
+            progress("read", rows_in, None)
     read: dict[str, object] = {"rows_in": rows_in, "buckets": buckets, "as_of": as_of.isoformat()}
     with disk_errors(folder.path):
         write_json(marker, read)

@@ -11,8 +11,9 @@ from coverage_lab.measures.nulls import _rarefaction
 from coverage_lab.measures.ragged import checked_segments, ratio, segment_ids, segment_sum
 
 #: Points of the curve with no larger own standard deviation (in cells) are left out of `order_z`. Simulated
-#: with 300 prompts over 16,384 cells: at 0, one prompt sent twice at the start moves the measure by −3.6 and
-#: its lower tail reaches −27; at 0.25, by −1.2 and −3.4. At 0.5 a fifth more accounts have no point left.
+#: with 300 prompts over 16,384 cells: at 0, one prompt sent twice at the start moves the measure by −3.6
+#: (Zipf cells) and the lower tail of 4,000 accounts reaches −27 (uniform cells); at 0.25, −1.2 and −3.4. At
+#: 0.5, a quarter of the uniform accounts have no point left (0 to 0.25: 6%).
 MIN_SD = 0.25
 
 

@@ -129,7 +129,7 @@ def log_ticks(low: float, high: float) -> Spec:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     steps = (1, 3) if last - first <= 3 else (1,)
     values = [step * 10**power for power in range(first, last + 1) for step in steps]
-    return {"tickmode": "array", "tickvals": values, "ticktext": [f"{value:,g}" for value in values]}
+    return {"tickmode": "array", "tickvals": values, "ticktext": [f"{value:,}" for value in values]}
 
 
 def growth_spec(rows: pa.Table) -> Spec:
@@ -186,7 +186,7 @@ def _curve(x: list[int], y: list[float], line: words.Line, *, width: float) -> S
         "y": y,
         "line": {"color": role(line.key), "dash": line.dash, "width": width},
         "legendgroup": line.key,
-        "hovertemplate": "%{y:,.4~g}",
+        "hovertemplate": "%{y:,.1~f}",
     }
 
 

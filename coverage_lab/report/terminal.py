@@ -163,24 +163,26 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
 
 
 def _growth(curve: pa.Table) -> Table:
-    """D(n) of the account and its nulls: a sparkline of common scale, and its values at ¼, ½ and all of n."""
+    """D(n) of the account and its nulls: sparklines of one scale, and values near ¼, ½ and all of n."""
     n = curve["n"].to_numpy().astype(np.float64)
     columns = [
         (line.title, curve["distinct" if line.key == "account" else f"{line.key}_mean"].to_numpy())
         for line in (words.ACCOUNT_LINE, *words.NULL_LINES)
     ]
     top = max(float(values.max()) for _, values in columns)
-    marks = sorted({max(int(n[-1] * part), 1) for part in (0.25, 0.5, 1.0)})
+    # Points of the grid nearest to ¼, ½ and all of n, so that no count is interpolated.
+    marks = sorted({int(np.abs(n - n[-1] * part).argmin()) for part in (0.25, 0.5, 1.0)})
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("  distinct cells", no_wrap=True)
     table.add_column("growth", no_wrap=True)
     for mark in marks:
-        table.add_column(f"n={mark:,}", justify="right", no_wrap=True)
+        table.add_column(f"n={n[mark]:,.0f}", justify="right", no_wrap=True)
     for title, values in columns:
+        digits = 0 if title == words.ACCOUNT_LINE.title else 1
         table.add_row(
             f"  {title}",
             sparkline(np.interp(np.linspace(n[0], n[-1], _SPARK_WIDTH), n, values), top=top),
-            *[f"{float(np.interp(mark, n, values)):,.4g}" for mark in marks],
+            *[f"{float(values[mark]):,.{digits}f}" for mark in marks],
         )
     return table
 

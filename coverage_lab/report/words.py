@@ -33,7 +33,6 @@ ARCHETYPES = {
     "task_use": "task use",
     "mixed_product": "mixed product",
     "multi_tenant": "multi-tenant",
-    "data_processing": "data processing",
     "harvesting": "harvesting",
     "unknown": "unknown",
 }

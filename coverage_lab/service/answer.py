@@ -38,6 +38,9 @@ class AccountScore(_Answered):
     p_value: float | None = Field(
         description="Conformal p-value against benign accounts of similar size; null as for score."
     )
+    style_points: float | None = Field(
+        description="What the style of the prompts adds to the score's log-odds, any sign; null as for score."
+    )
     verdict: str = Field(description="clear, watch, review or inconclusive: for a person to decide on.")
     archetype: str = Field(description="task_use, mixed_product, multi_tenant, harvesting or unknown.")
     reasons: list[str] = Field(description="What moved the score, in sentences.")

@@ -105,11 +105,14 @@ def create_app(scoring: Scoring, *, api_key: str | None) -> FastAPI:
         score,
         methods=["POST"],
         response_model=ScoreResponse,
+        response_description="Scores, and the prompts that could not be used.",
         responses=_REFUSALS if api_key is None else _UNAUTHORIZED | _REFUSALS,
         dependencies=[] if api_key is None else [Depends(KeyCheck(api_key))],
         openapi_extra=_BODY,
     )
-    app.add_api_route("/healthz", healthz, methods=["GET"], response_model=Health)
+    app.add_api_route(
+        "/healthz", healthz, methods=["GET"], response_model=Health, response_description="It is up."
+    )
     app.add_api_route("/docs", docs, methods=["GET"], include_in_schema=False)
     return app
 
@@ -213,9 +216,7 @@ def _answer(scoring: Scoring, body: bytes) -> bytes:
     except Exception as error:
         # Neither its message nor a traceback, which may hold prompt text: only where it happened.
         _log.error("POST /v1/score failed: %s at %s", type(error).__name__, _where(error))
-        raise RefusalError(
-            500, "internal", "the service failed on this request; its log says where"
-        ) from None
+        raise _internal() from None
 
 
 def _where(error: Exception) -> str:
@@ -242,7 +243,11 @@ async def _refused_by_router(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return _refusal(RefusalError(500, "internal", "the service failed on this request; its log says where"))
+    return _refusal(_internal())
+
+
+def _internal() -> RefusalError:
+    return RefusalError(500, "internal", "the service failed on this request; its log says where")
 
 
 def _refusal(error: RefusalError) -> Response:

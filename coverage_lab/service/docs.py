@@ -7,11 +7,13 @@ This page needs no script and no network, so the service can forbid both.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
 import jinja2
+from markupsafe import Markup, escape
 
 _ANY: Final = "any"
 
@@ -65,6 +67,7 @@ def docs_page(schema: dict[str, Any]) -> str:
         for method, operation in methods.items()
     ]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["marked"] = _marked
     return environment.from_string(template).render(
         info=schema["info"], routes=routes, models=[_model(name, model) for name, model in models.items()]
     )
@@ -125,6 +128,11 @@ def _link(part: dict[str, Any]) -> str | None:
     if "$ref" in part:
         return _named(part)
     return _link(part["items"]) if "items" in part else None
+
+
+def _marked(text: str) -> Markup:
+    """Escape, and show what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _named(reference: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ class Problem(BaseModel):
     )
     message: str = Field(
         description="For people; never repeats prompt text.",
-        examples=["accounts.0.prompts: List should have at least 1 item"],
+        examples=["accounts.0.prompts: expected at least one item"],
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
@@ -32,6 +32,16 @@ _OptionalCount = Annotated[
     object, WithJsonSchema({"type": ["integer", "null"], "minimum": 0, "default": None})
 ]
 
+#: pydantic's problems in the words of JSON; its own are of Python and may change.
+_WORDS: Final = {
+    "missing": "is required",
+    "model_type": "expected an object",
+    "tuple_type": "expected a list",
+    "too_short": "expected at least one item",
+    "string_type": "expected text",
+    "string_too_short": "expected text that is not empty",
+    "string_unicode": "expected text, got half a surrogate pair",
+}
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
@@ -56,13 +66,22 @@ class _Asked(BaseModel):
         return value
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class PromptRow(_Asked):
     """One prompt. A row with an unusable value comes back in `quarantined`; the others are scored."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["prompt", "timestamp"]})
 
-    prompt: _Text = Field(default=None, description="The request's text.")
-    timestamp: _Text = Field(default=None, description="ISO 8601 with a time zone; not in the future.")
+    # Required to be usable, not to be asked: a row without is quarantined, as `run` does it.
+    prompt: _Text = Field(default=None, description="The request's text.", json_schema_extra=_without_default)
+    timestamp: _Text = Field(
+        default=None,
+        description="ISO 8601 with a time zone; not in the future.",
+        json_schema_extra=_without_default,
+    )
     request_id: _OptionalText = Field(
         default=None,
         description="A row that repeats an earlier request_id of its account (by timestamp, then by place) "
@@ -189,5 +208,4 @@ def _first_problem(error: ValidationError) -> str:
     """Where the first problem is and what it is; `input` is left out, since it may be text."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "body"
-    rest = error.error_count() - 1
-    return f"{where}: {first['msg']}" + (f" (and {rest} more problems)" if rest else "")
+    return f"{where}: {_WORDS.get(first['type'], first['msg'])}"

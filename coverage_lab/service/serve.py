@@ -106,7 +106,7 @@ def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, in
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"--host {host!r}: no such address ({error})") from error
+        raise ConfigError(f"--host {host!r}: expected an address or a name that has one") from error
     family, _, _, _, address = found[0]
     return family, (str(address[0]), port)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -59,19 +59,21 @@ def check_sources(sources: Sequence[Source], config: TrafficConfig) -> None:
             raise TrafficError(f"input file {shown(source.name)}: is empty (0 bytes)")
         with readable(source):
             if source.format == "jsonl":
-                _check_lines(source, config)
+                constants = _check_lines(source, config)
             else:
-                _check_columns(source, config)
-        _check_partitions(source, config)
+                constants = _check_columns(source, config)
+        _check_constants(constants, source, config)
 
 
-def _check_columns(source: Source, config: TrafficConfig) -> None:
+def _check_columns(source: Source, config: TrafficConfig) -> Mapping[str, str | None]:
     if source.format == "parquet":
         with parquet_file(source) as file:
             schema = file.schema_arrow
     else:
         schema = _arrow_schema(source)
-    check_types(schema, resolve(schema.names, source, config), source, config)
+    layout = resolve(schema.names, source, config)
+    check_types(schema, layout, source, config)
+    return layout.constants
 
 
 def _arrow_schema(source: Source) -> pa.Schema:
@@ -89,7 +91,7 @@ def _arrow_schema(source: Source) -> pa.Schema:
             return reader.schema
 
 
-def _check_lines(source: Source, config: TrafficConfig) -> None:
+def _check_lines(source: Source, config: TrafficConfig) -> Mapping[str, str | None]:
     names: dict[str, None] = {}
     rows = taken = 0
     array = False
@@ -114,21 +116,24 @@ def _check_lines(source: Source, config: TrafficConfig) -> None:
                 break
     if array and rows == 0:
         raise _json_array(source)
-    if rows == 0:
-        return
-    constants = partition_constants(source, config)
+    constants = {
+        ours: value
+        for ours, value in partition_constants(source, config).items()
+        if config.columns.get(ours, ours) not in names
+    }
     for ours in REQUIRED_COLUMNS:
-        if config.columns.get(ours, ours) not in names and ours not in constants:
+        if rows and config.columns.get(ours, ours) not in names and ours not in constants:
             raise missing_column(ours, list(names), source, config)
+    return constants
 
 
 def _json_array(source: Source) -> TrafficError:
     return TrafficError(f"input file {shown(source.name)}: is a JSON array, expected one object a line")
 
 
-def _check_partitions(source: Source, config: TrafficConfig) -> None:
+def _check_constants(constants: Mapping[str, str | None], source: Source, config: TrafficConfig) -> None:
     """A folder name that is no timestamp spoils every row of its files: refuse it now."""
-    value = partition_constants(source, config).get("timestamp")
+    value = constants.get("timestamp")
     if value is None:
         return
     clock = Clock(zone=zone_of(config), latest=2**62, in_future=("", ""))
@@ -136,5 +141,5 @@ def _check_partitions(source: Source, config: TrafficConfig) -> None:
         clock.read(value)
     except BadValueError as error:
         raise TrafficError(
-            f"input file {shown(source.name)}: partition '{shown(value, 60)}': {error.detail}"
+            f"input file {shown(source.name)}: folder value '{shown(value, 60)}': {error.detail}"
         ) from error

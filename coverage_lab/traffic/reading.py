@@ -32,8 +32,11 @@ from coverage_lab.traffic.timestamps import Clock
 
 #: Prompt bytes (JSON lines: line bytes) after which a batch ends early.
 BATCH_BYTES: Final = 64 * 2**20
+#: Rows that Parquet decodes at once. A dictionary-encoded file can be small and hold one long prompt a
+#: million times, so its size says nothing of what a number of rows will take.
+_PARQUET_STEP: Final = 128
 _ARROW_MAGIC: Final = b"ARROW1"
-_READ_ERRORS: Final = (OSError, EOFError, zlib.error, pa.ArrowException)
+_READ_ERRORS: Final = (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException)
 
 
 def read_traffic(
@@ -85,18 +88,13 @@ def readable(source: Source) -> Iterator[None]:
         ) from error
 
 
-def parquet_file(source: Source, *, prompt: str | None = None) -> pq.ParquetFile:
-    """Open a Parquet file so that a huge row group is not read whole.
-
-    `prompt` stays dictionary-encoded: a file that holds one long prompt a million times is small, and must
-    not become large in memory.
-    """
+def parquet_file(source: Source) -> pq.ParquetFile:
+    """Open a Parquet file so that a huge row group is not read whole."""
     return pq.ParquetFile(
         source.path,
         pre_buffer=False,
         buffer_size=2**20,
         coerce_int96_timestamp_unit="us",  # nanoseconds would wrap around after 2262
-        read_dictionary=[prompt] if prompt is not None else None,
     )
 
 
@@ -234,22 +232,31 @@ def _pieces(prompts: pa.Array | None, rows: int, batch_rows: int) -> Iterator[tu
 
 
 def _parquet_batches(source: Source, config: TrafficConfig) -> tuple[Layout, Iterator[pa.RecordBatch]]:
-    layout = resolve(parquet_file(source).schema_arrow.names, source, config)
-    file = parquet_file(source, prompt=layout.fields.get("prompt"))
+    file = parquet_file(source)
+    layout = resolve(file.schema_arrow.names, source, config)
     wanted = sorted(set(layout.fields.values()))
-    return layout, file.iter_batches(_rows_at_once(file, wanted, config), columns=wanted, use_threads=False)
+    step = -(-config.batch_rows // -(-config.batch_rows // _PARQUET_STEP))
+    steps = file.iter_batches(step, columns=wanted, use_threads=False)
+    return layout, _joined(steps, config.batch_rows - step)
 
 
-def _rows_at_once(file: pq.ParquetFile, wanted: Sequence[str], config: TrafficConfig) -> int:
-    """Rows whose wanted columns take about `BATCH_BYTES`, by the largest average of a row group."""
-    rows = config.batch_rows
-    for at in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(at)
-        chunks = (group.column(column) for column in range(group.num_columns))
-        size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in wanted)
-        if size > 0 and group.num_rows > 0:
-            rows = min(rows, max(1, BATCH_BYTES * group.num_rows // size))
-    return rows
+def _joined(steps: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Join batches until they have more than `rows` rows or `BATCH_BYTES` bytes."""
+    held: list[pa.RecordBatch] = []
+    held_rows = held_bytes = 0
+    for step in steps:
+        held.append(step)
+        held_rows += step.num_rows
+        held_bytes += step.nbytes
+        if held_rows > rows or held_bytes >= BATCH_BYTES:
+            yield _one_batch(held)
+            held, held_rows, held_bytes = [], 0, 0
+    if held:
+        yield _one_batch(held)
+
+
+def _one_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.concat_batches(batches) if len(batches) > 1 else batches[0]
 
 
 def _arrow_batches(source: Source, config: TrafficConfig) -> tuple[Layout, Iterator[pa.RecordBatch]]:

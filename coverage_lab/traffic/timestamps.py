@@ -128,11 +128,12 @@ class Clock:
 
 
 def _parse(text: str) -> datetime:
-    if text.startswith("0000-"):  # ISO 8601, but before what a datetime can hold
-        raise BadValueError(*OUT_OF_RANGE)
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
+        if text.startswith("0000-"):  # ISO 8601 has a (leap) year 0, a datetime has not
+            _parse("0004" + text[4:])
+            raise BadValueError(*OUT_OF_RANGE) from error
         raise BadValueError(*UNPARSABLE_TIMESTAMP) from error
 
 
@@ -176,9 +177,7 @@ def text_instants(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array
             parsed = array.cast(kind).cast(pa.int64()).fill_null(EARLIEST).to_numpy()
         except pa.ArrowInvalid:
             continue
-        # Arrow reads year 0 and Python does not; early values take the row-by-row path, for one answer.
-        if len(parsed) == 0 or parsed.min() >= EARLIEST:
-            return finish(parsed, valid, clock, failures)
+        return finish(parsed, valid, clock, failures)
     return _row_by_row(array.to_pylist(), clock.read, failures)
 
 

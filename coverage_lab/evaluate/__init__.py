@@ -1,0 +1,1 @@
+"""The benchmark: accounts whose truth is known, from written generators and from corpora."""

@@ -1,0 +1,520 @@
+"""The HTTP layer in this process: keys, limits, queue, errors in one form, headers, docs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import html.parser
+import json
+import logging
+import threading
+import time
+import types
+from collections.abc import AsyncIterator
+
+import httpx
+import jsonschema
+import pytest
+from traced import HashEncoder, a_judge
+
+from coverage_lab.config import TrafficConfig
+from coverage_lab.detect import Judge
+from coverage_lab.service import Scoring, create_app
+from coverage_lab.service.limits import Limits
+
+KEY = "correct-horse-battery"
+SECRET = "the launch code is 0451"
+BODY = {
+    "accounts": [
+        {"account_id": "a", "prompts": [{"prompt": SECRET, "timestamp": "2026-01-15T10:00:00Z"}]},
+    ]
+}
+JSON = {"content-type": "application/json"}
+
+
+def an_app(*, judge: Judge | None = None, limits: Limits | None = None, api_key: str | None = None):
+    return create_app(
+        Scoring(judge or a_judge(), TrafficConfig(), limits or Limits(), threads=1), api_key=api_key
+    )
+
+
+def client(app) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
+    )
+
+
+def call(app, method: str, path: str, **request) -> httpx.Response:
+    async def once() -> httpx.Response:
+        async with client(app) as http:
+            return await http.request(method, path, **request)
+
+    return asyncio.run(once())
+
+
+def post(app, **request) -> httpx.Response:
+    return call(app, "POST", "/v1/score", **request)
+
+
+def said(response: httpx.Response) -> tuple[int, str, str]:
+    """Status, code and message of an error, whose body has nothing else."""
+    assert response.headers["content-type"] == "application/json"
+    value = response.json()
+    assert list(value) == ["error"]
+    assert list(value["error"]) == ["code", "message"]
+    return response.status_code, value["error"]["code"], value["error"]["message"]
+
+
+def test_scores_over_http_are_those_of_scoring():
+    scoring = Scoring(a_judge(), TrafficConfig(), Limits(), threads=1)
+    response = post(create_app(scoring, api_key=None), json=BODY)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.content == scoring.answer(json.dumps(BODY).encode())
+    assert response.json()["accounts"][0]["verdict"] == "inconclusive"
+
+
+def test_health_says_what_is_judged_with():
+    judge = a_judge()
+    assert call(an_app(judge=judge), "GET", "/healthz").json() == {
+        "status": "ok",
+        "version": "0.1.0",
+        "encoder": "hash",
+        "encoder_id": judge.encoder.id,
+        "atlas_id": judge.atlas.id,
+        "model_id": judge.scorecard.id,
+        "config_id": "tests",
+    }
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Bearer {KEY}x",
+        f"Bearer {KEY[:-1]}",
+        f"Basic {KEY}",
+        KEY,
+        f"Bearer {KEY.upper()}",
+        "Bearer ключ".encode(),
+    ],
+)
+def test_a_wrong_key_is_refused(header):
+    headers = {} if header is None else {"authorization": header}
+    response = post(an_app(api_key=KEY), json=BODY, headers=headers)
+    assert said(response)[:2] == (401, "unauthorized")
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert KEY not in response.text
+
+
+@pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"Bearer  {KEY} "])
+def test_the_right_key_is_let_in(header):
+    assert post(an_app(api_key=KEY), json=BODY, headers={"authorization": header}).status_code == 200
+
+
+def test_the_key_is_checked_before_the_body_is_read():
+    read = []
+
+    async def receive() -> dict[str, object]:
+        read.append(1)
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    assert asyncio.run(raw_status(an_app(api_key=KEY), receive, [])) == 401
+    assert read == []
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/docs", "/openapi.json"])
+def test_open_without_a_key(path):
+    assert call(an_app(api_key=KEY), "GET", path).status_code == 200
+
+
+def test_the_key_is_not_kept():
+    # Built at run time, so that no constant of this module is the string that is looked for.
+    key = "".join(["kept", "-nowhere-", "at-all"])
+    app = an_app(api_key=key)
+    assert post(app, json=BODY, headers={"authorization": f"Bearer {key}"}).status_code == 200
+    app.state.canary = ["".join(["a-can", "ary"])]
+    texts = reachable_texts(app)
+    assert "a-canary" in texts
+    assert not [text for text in texts if key in text]
+
+
+def reachable_texts(start: object) -> list[str]:
+    """All strings that an object leads to, but by way of a module's globals or a class."""
+    seen, todo, texts = set(), [start], []
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, type | types.ModuleType):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, dict) and "__builtins__" in thing:
+            continue
+        if isinstance(thing, str | bytes):
+            texts.append(thing if isinstance(thing, str) else thing.decode("latin-1"))
+        todo += gc.get_referents(thing)
+    return texts
+
+
+async def raw_status(app, receive, headers: list[tuple[bytes, bytes]]) -> int:
+    """Status of a POST whose messages and headers are exactly these."""
+    sent = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/score",
+        "raw_path": b"/v1/score",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"content-type", b"application/json"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    await app(scope, receive, send)
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize("declared", [None, b"10", b"0", b"-1", b"1e3", "٣".encode()])
+def test_the_body_is_counted_while_it_comes_whatever_its_length_is_said_to_be(declared):
+    given = []
+
+    async def receive() -> dict[str, object]:
+        given.append(1)
+        assert len(given) < 10
+        return {"type": "http.request", "body": b" " * 400, "more_body": True}  # without end
+
+    headers = [] if declared is None else [(b"content-length", declared)]
+    app = an_app(limits=Limits(max_body_bytes=1000))
+    assert asyncio.run(raw_status(app, receive, headers)) == 413
+    assert len(given) == 3
+
+
+@pytest.mark.parametrize("declared", [b"1001", b"9" * 5000])
+def test_a_body_that_says_it_is_too_long_is_not_read(declared):
+    async def receive() -> dict[str, object]:
+        raise AssertionError("read")
+
+    app = an_app(limits=Limits(max_body_bytes=1000))
+    assert asyncio.run(raw_status(app, receive, [(b"content-length", declared)])) == 413
+
+
+def test_a_client_that_goes_away_is_no_failure(caplog):
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    with caplog.at_level(logging.DEBUG):
+        assert asyncio.run(raw_status(an_app(), receive, [])) == 400
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_chunked_body_up_to_the_limit_is_read():
+    raw = json.dumps(BODY).encode()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(raw), 7):
+            yield raw[start : start + 7]
+
+    at_limit, below = Limits(max_body_bytes=len(raw)), Limits(max_body_bytes=len(raw) - 1)
+    assert post(an_app(limits=at_limit), content=chunks(), headers=JSON).status_code == 200
+    assert said(post(an_app(limits=below), content=chunks(), headers=JSON)) == (
+        413,
+        "body_too_large",
+        f"expected a body of at most {len(raw) - 1} bytes; split it by account",
+    )
+
+
+def test_a_body_that_dawdles_is_refused():
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    app = an_app(limits=Limits(body_seconds=0.05))
+    assert said(post(app, content=chunks(), headers=JSON)) == (
+        408,
+        "slow_body",
+        "the body did not arrive within 0.05 s",
+    )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+def test_only_plain_json_is_read(headers):
+    response = post(an_app(), content=json.dumps(BODY).encode(), headers=headers)
+    assert said(response)[:2] == (415, "unsupported_media_type")
+
+
+def test_a_charset_is_no_other_media_type():
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert post(an_app(), content=json.dumps(BODY).encode(), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"{", (400, "invalid_json")),
+        (b"[" * 2_000_000, (400, "invalid_json")),
+        (b'{"accounts": "\xff"}', (400, "invalid_json")),
+        (b'{"accounts": NaN}', (400, "invalid_json")),
+        (b'{"accounts": []}', (422, "invalid_request")),
+        (b'{"accounts": [{}, {}, {}]}', (413, "too_many_accounts")),
+        (b'{"accounts": [{"prompts": [0, 0, 0, 0]}]}', (413, "too_many_prompts")),
+    ],
+)
+def test_refusals_of_a_body_over_http(content, expected):
+    app = an_app(limits=Limits(max_accounts=2, max_prompts=3))
+    assert said(post(app, content=content, headers=JSON))[:2] == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/nowhere", (404, "not_found")),
+        ("GET", "/v1/score", (405, "method_not_allowed")),
+        ("POST", "/healthz", (405, "method_not_allowed")),
+        ("GET", "/redoc", (404, "not_found")),
+    ],
+)
+def test_errors_of_routing_have_the_same_form(method, path, expected):
+    assert said(call(an_app(), method, path))[:2] == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/score"), ("GET", "/healthz"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/no")],
+)
+@pytest.mark.parametrize("api_key", [None, KEY])
+def test_every_answer_has_the_security_headers(method, path, api_key):
+    headers = call(an_app(api_key=api_key), method, path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert "access-control-allow-origin" not in headers
+
+
+class FailingEncoder(HashEncoder):
+    """Fails with the text in its message, as a library may."""
+
+    def encode(self, texts):
+        raise ValueError(f"can't encode {texts[0]}")
+
+
+def test_a_failure_says_where_and_not_on_what(caplog, capfd):
+    judge = a_judge()
+    failing = Judge(FailingEncoder(), judge.atlas, judge.scorecard, judge.config, judge.config_id)
+    app = an_app(judge=failing, api_key=KEY)
+    with caplog.at_level(logging.DEBUG):
+        response = post(app, json=BODY, headers={"authorization": f"Bearer {KEY}"})
+    assert said(response)[:2] == (500, "internal")
+    written = caplog.text + "".join(capfd.readouterr()) + response.text
+    assert "ValueError at coverage_lab.service.app:" in written
+    assert "test_service_http:" in written
+    assert SECRET not in written
+    assert "0451" not in written
+    assert KEY not in written
+
+
+def test_neither_text_nor_key_is_logged(caplog, capfd):
+    app = an_app(api_key=KEY, limits=Limits(max_prompts=1))
+    key = {"authorization": f"Bearer {KEY}"}
+    bad_row = {"accounts": [{"account_id": "a", "prompts": [{"prompt": SECRET, "timestamp": SECRET}]}]}
+    with caplog.at_level(logging.DEBUG):
+        statuses = [
+            post(app, json=BODY, headers=key).status_code,
+            post(app, json=BODY, headers={"authorization": f"Bearer {KEY}!"}).status_code,
+            post(
+                app, json={"accounts": [{"account_id": SECRET, "prompts": SECRET}]}, headers=key
+            ).status_code,
+            post(app, json=bad_row, headers=key).status_code,
+            post(app, content=SECRET.encode(), headers=JSON | key).status_code,
+        ]
+    assert statuses == [200, 401, 422, 200, 400]
+    written = caplog.text + "".join(capfd.readouterr())
+    assert "0451" not in written
+    assert KEY not in written
+
+
+class HeldEncoder(HashEncoder):
+    """Works only when let, and counts how many work at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+        self.started = threading.Event()
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def encode(self, texts):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.started.set()
+        assert self.let.wait(20)
+        time.sleep(0.01)  # room for another to overlap, if anything let it
+        with self._lock:
+            self.now -= 1
+        return super().encode(texts)
+
+
+def held(max_waiting: int):
+    judge, encoder = a_judge(), HeldEncoder()
+    app = an_app(
+        judge=Judge(encoder, judge.atlas, judge.scorecard, judge.config, judge.config_id),
+        limits=Limits(max_waiting=max_waiting),
+    )
+    return app, encoder
+
+
+@pytest.mark.parametrize("max_waiting", [0, 2])
+def test_one_works_some_wait_the_rest_are_told_to_come_back(max_waiting):
+    app, encoder = held(max_waiting)
+
+    async def scenario() -> None:
+        async with client(app) as http:
+            places = [asyncio.create_task(http.post("/v1/score", json=BODY)) for _ in range(max_waiting + 1)]
+            assert await asyncio.to_thread(encoder.started.wait, 20)
+            await asyncio.sleep(0.05)
+            refused = await http.post("/v1/score", json=BODY)
+            assert said(refused)[:2] == (503, "busy")
+            assert int(refused.headers["retry-after"]) > 0
+            assert (await http.get("/healthz")).status_code == 200
+            encoder.let.set()
+            answers = await asyncio.gather(*places)
+            assert [answer.status_code for answer in answers] == [200] * (max_waiting + 1)
+            assert len({answer.content for answer in answers}) == 1
+            assert (await http.post("/v1/score", json=BODY)).status_code == 200
+        assert encoder.most == 1
+
+    asyncio.run(scenario())
+
+
+def test_refused_requests_give_their_place_back():
+    app = an_app(limits=Limits(max_waiting=0))
+
+    async def scenario() -> list[int]:
+        async with client(app) as http:
+            return [(await http.post("/v1/score", content=b"{", headers=JSON)).status_code for _ in range(5)]
+
+    assert asyncio.run(scenario()) == [400] * 5
+
+
+def schema_of(app) -> dict[str, object]:
+    return call(app, "GET", "/openapi.json").json()
+
+
+def references(value: object) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [found for part in value.values() for found in references(part)]
+    return [found for part in value for found in references(part)] if isinstance(value, list) else []
+
+
+def validator(schema: dict[str, object], model: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(
+        {"$ref": f"#/components/schemas/{model}", "components": schema["components"]},
+        format_checker=jsonschema.FormatChecker(),
+    )
+
+
+def test_openapi_models_are_sound_and_every_reference_leads_somewhere():
+    schema = schema_of(an_app(api_key=KEY))
+    assert schema["openapi"].startswith("3.1")
+    models = schema["components"]["schemas"]
+    for model in models.values():
+        jsonschema.Draft202012Validator.check_schema(model)
+    found = references(schema)
+    assert {reference.removeprefix("#/components/schemas/") for reference in found} <= set(models)
+    assert set(schema["paths"]) == {"/v1/score", "/healthz"}
+
+
+def test_openapi_describes_what_is_asked_and_answered():
+    app = an_app(limits=Limits(max_accounts=1))
+    schema = schema_of(app)
+    operation = schema["paths"]["/v1/score"]["post"]
+    asked = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    (example,) = schema["components"]["schemas"][asked]["examples"]
+    validator(schema, asked).validate(example)
+    with pytest.raises(jsonschema.ValidationError):
+        validator(schema, asked).validate({**example, "mode": 1})
+    response = post(app, json=example)
+    assert response.status_code == 200
+    assert response.json()["quarantined"] == []
+    validator(schema, "ScoreResponse").validate(response.json())
+    validator(schema, "Health").validate(call(app, "GET", "/healthz").json())
+    refused = post(app, json={"accounts": [{}, {}]})
+    assert str(refused.status_code) in operation["responses"]
+    validator(schema, "ErrorAnswer").validate(refused.json())
+
+
+def test_openapi_asks_for_the_key_only_where_there_is_one():
+    locked = schema_of(an_app(api_key=KEY))["paths"]
+    assert locked["/v1/score"]["post"]["security"] == [{"key": []}]
+    assert "security" not in locked["/healthz"]["get"]
+    assert "401" in locked["/v1/score"]["post"]["responses"]
+    unlocked = schema_of(an_app())
+    assert "security" not in unlocked["paths"]["/v1/score"]["post"]
+    assert "401" not in unlocked["paths"]["/v1/score"]["post"]["responses"]
+    assert KEY not in json.dumps(locked)
+
+
+class Page(html.parser.HTMLParser):
+    """What a page loads, links to, and has ids for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.ids: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.loads += [given["src"]] if "src" in given else []
+        if "href" in given:
+            (self.links if tag == "a" else self.loads).append(given["href"])
+        if "id" in given:
+            assert given["id"] not in self.ids
+            self.ids.add(given["id"])
+
+
+def test_the_docs_page_needs_no_network_and_no_script():
+    response = call(an_app(api_key=KEY), "GET", "/docs")
+    assert response.headers["content-type"].startswith("text/html")
+    page = Page(response.text)
+    assert "script" not in page.tags
+    assert page.loads == ["data:,"]
+    assert "@import" not in response.text
+    assert "url(" not in response.text
+
+
+def test_the_docs_page_shows_all_routes_models_and_fields():
+    app = an_app(api_key=KEY)
+    text = call(app, "GET", "/docs").text
+    page, schema = Page(text), schema_of(app)
+    assert {link.removeprefix("#") for link in page.links} - {"openapi.json"} <= page.ids
+    assert page.ids == set(schema["components"]["schemas"])
+    for model in schema["components"]["schemas"].values():
+        for field in model["properties"]:
+            assert f"<code>{field}</code>" in text
+    assert "<code>POST /v1/score</code>" in text
+    assert "<code>GET /healthz</code>" in text
+    assert "Summarise this invoice" in text
+    assert "Authorization: Bearer" in text
+    assert "Authorization" not in call(an_app(), "GET", "/docs").text
