@@ -52,6 +52,7 @@ class HashEncoder:
     """A direction per text, from its hash; `turn` moves all of them the same way."""
 
     name = "hash"
+    device = "cpu"
 
     def __init__(self, dim: int = DIM, *, identity: str = "hash-1", turn: float = 0.0) -> None:
         self.dim = dim

@@ -37,7 +37,7 @@ BAD_ROWS = {
     "no date": (with_row(timestamp="yesterday"), "unparsable_timestamp"),
     "null account": (with_row(account_id=None), "missing_account"),
     "half a line": (b'{"account_id": "acct-0", "prom', "unparsable_row"),
-    "same request twice": (with_row(request_id="r1") + b"\n" + with_row(request_id="r1"), "duplicate_request"),
+    "same request twice": (b"\n".join([with_row(request_id="r1")] * 2), "duplicate_request"),
 }
 
 
@@ -139,7 +139,8 @@ BAD_CONFIGS = {
 @pytest.mark.parametrize("name", BAD_CONFIGS)
 def test_bad_config_stops_with_one_line_before_any_work(name, capsys, tmp_path):
     text, words = BAD_CONFIGS[name]
-    code, err, out = run(capsys, write(some_traffic(accounts=1), tmp_path / "t.parquet"), tmp_path, config=text)
+    source = write(some_traffic(accounts=1), tmp_path / "t.parquet")
+    code, err, out = run(capsys, source, tmp_path, config=text)
     assert code == 2
     assert len(err.strip().splitlines()) == 1, err
     assert words in err

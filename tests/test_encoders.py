@@ -38,6 +38,7 @@ class CountingEncoder:
     name = "counting"
     id = "counting"
     dim = 2
+    device = "cpu"
 
     def __init__(self) -> None:
         self.asked: list[str] = []

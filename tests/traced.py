@@ -23,6 +23,7 @@ class HashEncoder:
     name = "hash"
     id = hashlib.sha256(b"tests: hash encoder").hexdigest()
     dim = 16
+    device = "cpu"
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

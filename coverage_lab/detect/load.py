@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from coverage_lab.atlas import Atlas, check_encoder, default_atlas, load_atlas
-from coverage_lab.config import RunConfig
+from coverage_lab.config import EncoderConfig, RunConfig
 from coverage_lab.detect.judge import Judge
 from coverage_lab.detect.scorecard import Scorecard, default_scorecard, load_scorecard
-from coverage_lab.encoders import load_encoder
+from coverage_lab.encoders import load_encoder, resolve_name
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
 
@@ -16,6 +16,24 @@ from coverage_lab.progress import Progress, silent
 def threads_of(config: RunConfig) -> int:
     """Threads that one worker takes: `job.threads`, or the cores this process may use."""
     return config.job.threads or len(os.sched_getaffinity(0))
+
+
+def settled(config: RunConfig, *, gpu_workers: bool = False) -> RunConfig:
+    """Settle `encoder.name = auto` once, at the entrance: a worker's own choice could be another one.
+
+    Parameters
+    ----------
+    gpu_workers : bool
+        Whether the work is done elsewhere, on GPUs that this machine need not have.
+    """
+    if config.encoder.name != "auto":
+        return config
+    name = "minilm" if gpu_workers else resolve_name(config.encoder)
+    # What the other keys ask of minilm is nothing to the static encoder.
+    encoder = (
+        config.encoder.model_copy(update={"name": name}) if name == "minilm" else EncoderConfig(name=name)
+    )
+    return config.model_copy(update={"encoder": encoder})
 
 
 def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) -> Judge:

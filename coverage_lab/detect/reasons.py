@@ -66,9 +66,9 @@ def _sentence(feature: Feature, value: float, points: float) -> str:
 def _style_sentence(style: Style, points: float) -> str:
     like = "instruction banks" if points > 0 else "people's and products' own requests"
     return (
-        f"Its prompts, taken together, read more like {like}: style {points:+.1f} points "
-        f"(benign accounts: median {style.benign_median:+.1f}, {style.benign_p05:+.1f} to "
-        f"{style.benign_p95:+.1f} for 90%); {points:+.1f} points {_side(points)} harvesting"
+        f"Its prompts, taken together, read more like {like} (benign accounts: median "
+        f"{style.benign_median:+.1f} points, {style.benign_p05:+.1f} to {style.benign_p95:+.1f} for 90%); "
+        f"{points:+.1f} points {_side(points)} harvesting"
     )
 
 

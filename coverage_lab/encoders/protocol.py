@@ -20,6 +20,8 @@ class Encoder(Protocol):
         Hex digest of what makes the vectors (model file hash and recipe); an atlas is bound to it.
     dim : int
         Length of a vector.
+    device : str
+        Where it runs: ``cpu`` or ``cuda``.
     """
 
     @property
@@ -35,6 +37,11 @@ class Encoder(Protocol):
     @property
     def dim(self) -> int:
         """Length of a vector."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
         ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from coverage_lab.encoders.protocol import Encoder
 from coverage_lab.progress import Progress, silent
 
-_CHUNK = 8192
+#: Small enough that a slow encoder on a CPU reports every few seconds.
+_CHUNK = 2048
 
 
 def encode_unique(

@@ -63,6 +63,7 @@ class StaticEncoder:
 
     name = "static"
     id = RECIPE_ID
+    device = "cpu"
 
     def __init__(self, tokenizer: Any, vectors: NDArray[np.float32]) -> None:
         self._tokenizer = tokenizer

@@ -34,10 +34,11 @@ class TransformerEncoder:
     vectors agree to cosine 0.999, which `atlas.check_encoder` checks on the machine itself.
     """
 
-    def __init__(self, model: Any, *, name: str, identity: str, batch_size: int) -> None:
+    def __init__(self, model: Any, *, name: str, identity: str, device: str, batch_size: int) -> None:
         self._model = model
         self._batch_size = batch_size
         self.name = name
+        self.device = device
         self.id = identity
         # Asked of a vector, since the library renamed its method between versions 5 and 6.
         self.dim = int(model.encode(["."], show_progress_bar=False).shape[1])
@@ -110,6 +111,7 @@ def load_transformer(
         loaded,
         name="minilm" if model is None else Path(model).name,
         identity=_identity(folder),
+        device=chosen,
         batch_size=batch_size,
     )
 

@@ -23,8 +23,7 @@ import pyarrow.parquet as pq
 import coverage_lab
 from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
-from coverage_lab.detect.load import load_judge, threads_of
-from coverage_lab.encoders import resolve_name
+from coverage_lab.detect.load import load_judge, settled, threads_of
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.jobs.bucket import work_bucket, write_table
 from coverage_lab.jobs.output import TABLES, OutputFolder, disk_errors, read_json, whole_file, write_json
@@ -88,7 +87,7 @@ def run_job(
         In one line: bad input, config, atlas or output folder, before any work; a full disk, during it.
     """
     clock = _Clock()
-    config = _settled(config, ray=ray)
+    config = settled(config, gpu_workers=ray and config.job.ray.num_gpus > 0)
     sources = find_sources(traffic)
     check_sources(sources, config.traffic)
     threads = threads_of(config)
@@ -112,14 +111,6 @@ def run_job(
     folder.finish(manifest)
     progress("done", 1, 1)
     return manifest
-
-
-def _settled(config: RunConfig, *, ray: bool) -> RunConfig:
-    """Settle `encoder.name = auto` once, here: a worker's own choice could be another one."""
-    if config.encoder.name != "auto":
-        return config
-    name = "minilm" if ray and config.job.ray.num_gpus > 0 else resolve_name(config.encoder)
-    return config.model_copy(update={"encoder": config.encoder.model_copy(update={"name": name})})
 
 
 class _Clock:
@@ -295,7 +286,11 @@ def _manifest(
         "input": traffic,
         "config_id": config.digest(),
         "config": config.model_dump(mode="json"),
-        "encoder": {"name": judge.encoder.name, "id": judge.encoder.id},
+        "encoder": {
+            "name": judge.encoder.name,
+            "id": judge.encoder.id,
+            "device": judge.encoder.device,
+        },
         "atlas": {
             "id": judge.atlas.id,
             "sizes": list(judge.atlas.sizes),

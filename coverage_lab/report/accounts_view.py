@@ -100,7 +100,7 @@ def flag_order(row: Mapping[str, Any]) -> tuple[int, bool, float, float, str]:
         words.rank_of(row["verdict"]),
         p_value is None,
         p_value or 0.0,
-        -row["score"],
+        -row["score"] if row["score"] is not None else math.inf,
         row["account_id"],
     )
 

@@ -121,6 +121,7 @@ def _page(
         .render(
             run=_run_view(run),
             accounts_total=accounts.num_rows,
+            scored=accounts.num_rows - accounts["score"].null_count,
             p_values=accounts.num_rows - accounts["p_value"].null_count,
             verdict_counts=[(name, style, verdicts.count(name)) for name, style in words.VERDICTS.items()],
             verdict_words=words.VERDICTS,

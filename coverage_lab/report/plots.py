@@ -253,7 +253,7 @@ def overview_rows(verdicts: Sequence[str], scores: NDArray[np.float64], always: 
 
 
 def overview_spec(accounts: pa.Table, rows: Sequence[int], anchors: Mapping[str, str]) -> Spec:
-    """Prompts against score of the given rows of `schema.ACCOUNTS`, one trace a verdict.
+    """Prompts against score of the given rows of `schema.ACCOUNTS` that have one, one trace a verdict.
 
     `customdata` of a point is its account's anchor in the page ('' where it has no section) and its
     p-value as text.
@@ -264,6 +264,8 @@ def overview_spec(accounts: pa.Table, rows: Sequence[int], anchors: Mapping[str,
         *(table[name].to_pylist() for name in ("account_id", "verdict", "prompts", "score", "p_value")),
         strict=True,
     ):
+        if score is None:
+            continue
         shown = plotly_text(shortened(visible(account_id), 60))
         p_text = "not available" if p_value is None or math.isnan(p_value) else f"{p_value:.3g}"
         points.setdefault(verdict, []).append((shown, prompts, score, anchors.get(account_id, ""), p_text))
@@ -306,8 +308,8 @@ def overview_spec(accounts: pa.Table, rows: Sequence[int], anchors: Mapping[str,
 
 
 def score_spec(scores: NDArray[np.float64]) -> Spec:
-    """Histogram of all scores; the page adds the mark of one account."""
-    counts, edges = np.histogram(scores, bins=_HISTOGRAM_BINS, range=(0.0, 1.0))
+    """Histogram of all scores, NaN left out; the page adds the mark of one account."""
+    counts, edges = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM_BINS, range=(0.0, 1.0))
     middles = (edges[:-1] + edges[1:]) / 2
     half = 0.5 / _HISTOGRAM_BINS
     layout = _layout(_axis("score"), _axis("accounts (log scale)", log=True), height=210)

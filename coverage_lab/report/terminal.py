@@ -40,6 +40,10 @@ def _verdict(verdict: str) -> Text:
     )
 
 
+def _score_text(score: float | None) -> str:
+    return "n/a" if score is None else f"{score:.3f}"
+
+
 def _p_text(value: float | None) -> str:
     number = defined(value)
     return "n/a" if number is None else f"{number:.3g}"
@@ -82,7 +86,7 @@ def top_accounts_table(accounts: pa.Table, limit: int = 10) -> Table:
             _verdict(row["verdict"]),
             Text(words.ARCHETYPES.get(row["archetype"], visible(row["archetype"]))),
             f"{row['prompts']:,}",
-            f"{row['score']:.3f}",
+            _score_text(row["score"]),
             _p_text(row["p_value"]),
             Text(visible(row["reasons"][0], keep=JOINERS) if row["reasons"] else ""),
         )
@@ -97,7 +101,8 @@ def _first(accounts: pa.Table, limit: int) -> list[int]:
     ranks = np.array([words.rank_of(verdict) for verdict in accounts["verdict"].to_pylist()])
     p_values = accounts["p_value"].to_numpy().astype(np.float64)
     p_values = np.where(np.isfinite(p_values), p_values, np.inf)
-    scores = accounts["score"].to_numpy()
+    scores = accounts["score"].to_numpy().astype(np.float64)
+    scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.lexsort((-scores, p_values, ranks))
     if len(order) > limit:
         last = order[limit - 1]
@@ -138,7 +143,7 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
         _verdict(account_row["verdict"]),
         f" · {words.ARCHETYPES.get(account_row['archetype'], visible(account_row['archetype']))}"
         f" · {account_row['prompts']:,} prompts"
-        f" · score {account_row['score']:.3f} (0..1) · p {_p_text(account_row['p_value'])}",
+        f" · score {_score_text(account_row['score'])} (0..1) · p {_p_text(account_row['p_value'])}",
     )
     reasons = [Text(f"• {visible(reason, keep=JOINERS)}") for reason in account_row["reasons"]]
     parts: list[RenderableType] = [

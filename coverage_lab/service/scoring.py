@@ -16,9 +16,9 @@ from coverage_lab.schema import MEASURE_COLUMNS
 from coverage_lab.service.answer import AccountScore, Health, QuarantinedPrompt, ScoreResponse, TopCell
 from coverage_lab.service.limits import Limits
 from coverage_lab.service.request import ScoreRequest, parse_request
-from coverage_lab.traffic import validate_records
+from coverage_lab.traffic import validate_records, without_repeats
 
-_REPEATED = "request_id repeats that of an earlier row of the account"
+_SOURCE = "request"
 
 
 class Scoring:
@@ -84,22 +84,22 @@ class Scoring:
             for row in account.prompts
         )
         now = self._traffic.as_of or datetime.now(UTC)
-        batch = validate_records(records, self._traffic, as_of=now)
-        kept, repeated = _first_requests(batch.good)
+        batch = validate_records(records, self._traffic, as_of=now, source_name=_SOURCE)
+        kept, repeated = without_repeats(batch.good, [_SOURCE])
         with threadpool_limits(limits=self._threads):
             judged = judge_prompts(kept, self._judge)
-        refused = [
-            *zip(*(batch.quarantined[name].to_pylist() for name in ("row", "reason", "detail")), strict=True),
-            *((row, "duplicate_request", _REPEATED) for row in repeated),
-        ]
+        refused = pa.concat_tables([batch.quarantined, repeated]).sort_by("row")
         scorecard = self._judge.scorecard
         return ScoreResponse(
             accounts=_accounts(judged, [account.account_id for account in request.accounts]),
             quarantined=[
                 QuarantinedPrompt(
-                    account_id=places[row][0], index=places[row][1], reason=reason, detail=detail
+                    account_id=places[line["row"]][0],
+                    index=places[line["row"]][1],
+                    reason=line["reason"],
+                    detail=line["detail"],
                 )
-                for row, reason, detail in sorted(refused)
+                for line in refused.to_pylist()
             ],
             atlas_id=self._judge.atlas.id,
             encoder_id=self._judge.encoder.id,
@@ -120,26 +120,6 @@ class Scoring:
             model_id=scorecard.id if scorecard is not None else None,
             config_id=self._judge.config_id,
         )
-
-
-def _first_requests(prompts: pa.Table) -> tuple[pa.Table, list[int]]:
-    """Part the rows that repeat an (account_id, request_id) from the first that has it.
-
-    The first by (timestamp, row), as `coverage_lab.traffic.read_bucket` has it; returns the rows to go
-    on with, and the `row` of the others.
-    """
-    ordered = prompts.sort_by([(name, "ascending") for name in ("account_id", "timestamp", "row")])
-    seen: set[tuple[str, str]] = set()
-    first, repeated = [], []
-    keys = (ordered[name].to_pylist() for name in ("account_id", "request_id", "row"))
-    for account, request, row in zip(*keys, strict=True):
-        again = request is not None and (account, request) in seen
-        first.append(not again)
-        if again:
-            repeated.append(row)
-        elif request is not None:
-            seen.add((account, request))
-    return ordered.filter(pa.array(first, pa.bool_())), repeated
 
 
 def _accounts(judged: Judged, order: Sequence[str]) -> list[AccountScore]:

@@ -1,7 +1,14 @@
 """Reading, validating, quarantining and bucketing prompts."""
 
 from coverage_lab.traffic.batch import TrafficBatch
-from coverage_lab.traffic.buckets import BucketWriter, bucket_of, bucket_path, default_buckets, read_bucket
+from coverage_lab.traffic.buckets import (
+    BucketWriter,
+    bucket_of,
+    bucket_path,
+    default_buckets,
+    read_bucket,
+    without_repeats,
+)
 from coverage_lab.traffic.checks import check_sources
 from coverage_lab.traffic.reading import read_traffic
 from coverage_lab.traffic.records import validate_records
@@ -19,4 +26,5 @@ __all__ = [
     "read_bucket",
     "read_traffic",
     "validate_records",
+    "without_repeats",
 ]

@@ -257,10 +257,28 @@ def read_bucket(path: Path, source_names: Sequence[str]) -> tuple[pa.Table, pa.T
         raise OutputError(
             f"bucket {shown(path)}: expected columns {TRAFFIC.names}, got {stored.schema.names}"
         )
+    return without_repeats(stored, source_names)
+
+
+def without_repeats(prompts: pa.Table, source_names: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+    """Sort prompts by account and time, and part those that repeat an earlier request of their account.
+
+    Parameters
+    ----------
+    prompts
+        `schema.TRAFFIC`, whole accounts.
+    source_names
+        Names of the sources that the `source` column counts.
+
+    Returns
+    -------
+    traffic, quarantined
+        As `read_bucket`.
+    """
     order = pc.sort_indices(
-        stored, sort_keys=[(name, "ascending") for name in ("account_id", "timestamp", "source", "row")]
+        prompts, sort_keys=[(name, "ascending") for name in ("account_id", "timestamp", "source", "row")]
     )
-    table = stored.take(order).combine_chunks()
+    table = prompts.take(order).combine_chunks()
     repeated = _repeats(table)
     if not repeated.any():
         return table, QUARANTINE.empty_table()
