@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coverage_lab.measures.nulls import checked_mass
+from coverage_lab.measures.nulls import Moments, checked_mass
 from coverage_lab.measures.ragged import checked_segments, ratio, segment_sum
 
 
@@ -54,12 +54,20 @@ def collisions(
 def _collisions(
     counts: NDArray[np.int64], offsets: NDArray[np.int64], mass: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    prompts = segment_sum(counts, offsets)
-    same = segment_sum(counts * (counts - 1) / 2, offsets)
+    same = _same_cell_pairs(counts, offsets)
+    expected, variance = _collision_moments(segment_sum(counts, offsets), mass)
+    return ratio(same, expected), ratio(same - expected, np.sqrt(variance))
+
+
+def _same_cell_pairs(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    return segment_sum(counts * (counts - 1) / 2, offsets)
+
+
+def _collision_moments(prompts: NDArray[np.float64], mass: NDArray[np.float64]) -> Moments:
+    """Return mean and variance of the same-cell pairs of independent draws from ordinary traffic."""
     second, third = (mass**2).sum(), (mass**3).sum()
     pairs = prompts * (prompts - 1) / 2
-    expected = pairs * second
     # S₃ ≥ S₂² holds for probabilities; rounding may leave it an ulp short, as for equal masses.
     shared = max(0.0, third - second**2)
     variance = pairs * (second - second**2) + 2 * pairs * (prompts - 2) * shared
-    return ratio(same, expected), ratio(same - expected, np.sqrt(np.maximum(variance, 0)))
+    return pairs * second, np.maximum(variance, 0)

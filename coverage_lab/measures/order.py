@@ -1,4 +1,13 @@
-"""Whether new ground came sooner or later than the account's own cells in any order would have it."""
+"""Whether new ground came sooner or later than the account's own cells in any order would have it.
+
+Read together with the `z` of `runs`, which tells how often the next prompt stays in its cell:
+
+- *swept*: `order_z` above 0, runs' z below 0 (new ground first, hardly a cell twice in a row);
+- *shuffled*: both near 0 (the order says nothing);
+- *bursty*: `order_z` below 0, runs' z above 0 (one topic after another).
+
+Both below 0 is bursts that are interleaved: two or more topics in turn, then the next ones (`runs`).
+"""
 
 from __future__ import annotations
 

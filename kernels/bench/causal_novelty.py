@@ -1,33 +1,30 @@
-"""Time `causal_novelty` against its reference in the same run; one JSON row per case.
+"""Time `causal_novelty` against the full square in the same run; one JSON row per case.
 
     PYTHONPATH=kernels python kernels/bench/causal_novelty.py --repeats 9 --out rows.jsonl
 
-A row is written only if both answers agree here, on this device. The baseline is the reference itself: the
-whole square of each segment, then the mask.
+A row is written only if the answer agrees with the reference here, on this device. The baseline is what
+public semantic deduplication does: the whole square of each segment, then the mask, then the maximum.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from coverage_kernels.causal_novelty import causal_novelty, reference
 from numpy.typing import NDArray
+from rows import Case, chosen_device, parser, write
 
-#: As in the tests: rounding of float32 products.
+#: As in the tests: rounding of float32 sums.
 TOLERANCE = 2e-6
 DIM = 384
+#: The answer for the first rows does not depend on later ones: so many are held against the reference.
+CHECKED = 6000
 
 
-def cases(rows: int) -> dict[str, list[int]]:
+def lengths(rows: int) -> dict[str, list[int]]:
     """Return the segment lengths of each case, about `rows` rows in each."""
     return {
         "one long": [rows],
@@ -36,95 +33,80 @@ def cases(rows: int) -> dict[str, list[int]]:
     }
 
 
-def seconds(call: Callable[[], object], repeats: int) -> NDArray[np.float64]:
-    """Return the wall seconds of each repeat, after one that is not counted."""
-    call()
-    spent = np.empty(repeats)
-    for repeat in range(repeats):
-        start = time.perf_counter()
-        call()
-        spent[repeat] = time.perf_counter() - start
-    return spent
+def gap(novelty: NDArray[np.float32], vectors: NDArray[np.floating], offsets: NDArray[np.int64]) -> float:
+    """Return the largest difference to the reference among the first rows; infinite if NaN lies elsewhere."""
+    head = vectors[:CHECKED]
+    plain = reference.causal_novelty(head, np.minimum(offsets, len(head)))[0]
+    if not np.array_equal(np.isnan(novelty[:CHECKED]), np.isnan(plain)):
+        return float("inf")
+    return float(np.nanmax(np.abs(novelty[:CHECKED] - plain)))
 
 
-def commit() -> str:
-    """Return the commit of this checkout, 'unknown' outside of one; '+' marks uncommitted changes."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
+def full_square(vectors: Any, offsets: list[int]) -> None:
+    """Multiply, mask and take the maximum of each segment with torch."""
+    import torch
+
+    for start, stop in pairwise(offsets):
+        similarity = vectors[start:stop] @ vectors[start:stop].T
+        later = torch.ones_like(similarity, dtype=torch.bool).triu()
+        similarity.masked_fill_(later, -torch.inf).max(dim=1)
+
+
+def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
+    """Yield the cases of a device."""
+    for case, cut in lengths(rows).items():
+        vectors = np.random.default_rng(seed).standard_normal((sum(cut), DIM), dtype=np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        offsets = np.cumsum([0, *cut])
+        pairs = float(np.sum(np.array(cut) * (np.array(cut) - 1.0) / 2))
+        shape = {"segments": len(cut), "dim": DIM}
+        for dtype in ("float32",) if device == "cpu" else ("float16", "bfloat16", "float32"):
+            call, baseline, name, checked = (_cpu if device == "cpu" else _cuda)(vectors, offsets, dtype)
+            yield Case(
+                op="causal_novelty",
+                case=case,
+                shape=shape | {"dtype": dtype},
+                rows=sum(cut),
+                call=call,
+                baseline=baseline,
+                baseline_name=name,
+                gap=checked,
+                tolerance=TOLERANCE,
+                flops=2 * DIM * pairs,
+            )
+
+
+Timed = tuple[Callable[[], object], Callable[[], object], str, Callable[[], float]]
+
+
+def _cpu(vectors: NDArray[np.float32], offsets: NDArray[np.int64], dtype: str) -> Timed:
+    return (
+        lambda: causal_novelty(vectors, offsets, backend="cpu"),
+        lambda: reference.causal_novelty(vectors, offsets),
+        "full square, mask, max (reference, NumPy)",
+        lambda: gap(causal_novelty(vectors, offsets, backend="cpu")[0], vectors, offsets),
     )
-    return done.stdout.strip() or "unknown"
 
 
-def processor() -> str:
-    """Return the model of the CPU as the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def _cuda(vectors: NDArray[np.float32], offsets: NDArray[np.int64], dtype: str) -> Timed:
+    import torch
+    from coverage_kernels.causal_novelty import triton_kernel
 
-
-def row(case: str, lengths: list[int], repeats: int, seed: int) -> dict[str, object]:
-    """Check and time one case.
-
-    Raises
-    ------
-    SystemExit
-        The kernel and its reference do not agree; there is no speed without correctness.
-    """
-    vectors = np.random.default_rng(seed).standard_normal((sum(lengths), DIM), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    offsets = np.cumsum([0, *lengths])
-    fast, plain = causal_novelty(vectors, offsets)[0], reference.causal_novelty(vectors, offsets)[0]
-    gap = float(np.nanmax(np.abs(fast - plain)))
-    if not gap <= TOLERANCE or not np.array_equal(np.isnan(fast), np.isnan(plain)):
-        raise SystemExit(f"{case}: expected a gap to the reference of {TOLERANCE} at most, got {gap}")
-    spent = seconds(lambda: causal_novelty(vectors, offsets), repeats)
-    base = seconds(lambda: reference.causal_novelty(vectors, offsets), repeats)
-    p10, median, p90 = np.quantile(spent, [0.1, 0.5, 0.9])
-    return {
-        "op": "causal_novelty",
-        "case": case,
-        "rows": sum(lengths),
-        "segments": len(lengths),
-        "dim": DIM,
-        "dtype": "float32",
-        "repeats": repeats,
-        "p10_s": round(p10, 6),
-        "median_s": round(median, 6),
-        "p90_s": round(p90, 6),
-        "rows_per_s": round(sum(lengths) / median),
-        "reference_median_s": round(float(np.median(base)), 6),
-        "speedup": round(float(np.median(base)) / median, 3),
-        "max_gap": gap,
-        "device": processor(),
-        "cores": os.cpu_count(),
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "commit": commit(),
-    }
+    rows = torch.from_numpy(vectors).to("cuda", getattr(torch, dtype))
+    as_rounded = rows.float().cpu().numpy()
+    return (
+        lambda: triton_kernel.causal_novelty(rows, offsets),
+        lambda: full_square(rows, offsets.tolist()),
+        "full square, mask, max (torch)",
+        lambda: gap(triton_kernel.causal_novelty(rows, offsets)[0].cpu().numpy(), as_rounded, offsets),
+    )
 
 
 def main() -> None:
     """Write one JSON row per case to a file or stdout."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=6000, help="rows of each case, about")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file for the rows; stdout when not given")
-    told = parser.parse_args()
-    lines = [json.dumps(row(case, cut, told.repeats, told.seed)) for case, cut in cases(told.rows).items()]
-    text = "\n".join(lines) + "\n"
-    if told.out is None:
-        sys.stdout.write(text)
-    else:
-        told.out.write_text(text, encoding="utf-8")
+    told = parser(__doc__, rows=6000).parse_args()
+    device = chosen_device(told.device)
+    write(cases(device, told.rows, told.seed), device, told.repeats, told.out)
 
 
 if __name__ == "__main__":

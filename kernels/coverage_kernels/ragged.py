@@ -41,3 +41,37 @@ def checked_offsets(offsets: ArrayLike, rows: int, *, name: str = "offsets") -> 
     if checked[-1] != rows:
         raise ValueError(f"{name}: expected to end at the number of rows ({rows}), got {checked[-1]}")
     return checked
+
+
+def checked_integers(values: NDArray[np.integer], name: str) -> NDArray[np.int64]:
+    """Return integers of shape (n,) as int64.
+
+    Raises
+    ------
+    ValueError
+        They are not, or one is beyond int64.
+    """
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{name}: expected integers of shape (n,), got {values.dtype} of {values.shape}")
+    if values.dtype == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: expected integers below 2**63, got {values.max()}")
+    return values.astype(np.int64, copy=False)
+
+
+def checked_grid(
+    grid: NDArray[np.integer], grid_offsets: ArrayLike, lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return a ragged grid and its offsets once each point is known to be from 1 to its segment's length.
+
+    Raises
+    ------
+    ValueError
+        It is not, or the grid has another number of segments than `lengths`.
+    """
+    points = checked_integers(grid, "grid")
+    cut = checked_offsets(grid_offsets, points.size, name="grid_offsets")
+    if cut.size != lengths.size + 1:
+        raise ValueError(f"grid_offsets: expected {lengths.size} segments, got {cut.size - 1}")
+    if np.any((points < 1) | (points > np.repeat(lengths, np.diff(cut)))):
+        raise ValueError("grid: expected points from 1 to the segment's length, got one outside")
+    return points, cut

@@ -12,7 +12,12 @@ GROUP_FLOATS = 1 << 18
 
 
 def causal_novelty(
-    vectors: NDArray[np.floating], offsets: NDArray[np.int64], *, tile: int
+    vectors: NDArray[np.floating],
+    offsets: NDArray[np.int64],
+    *,
+    tile: int,
+    history: NDArray[np.floating] | None = None,
+    history_offsets: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return what `coverage_kernels.causal_novelty.causal_novelty` returns; input is not checked."""
     best = np.full(len(vectors), -np.inf, dtype=np.float32)
@@ -26,6 +31,8 @@ def causal_novelty(
             _equal_segments(vectors, starts[first : first + group], length, best, nearest)
     for segment in np.flatnonzero(lengths > small).tolist():
         _tiled_segment(vectors, int(offsets[segment]), int(offsets[segment + 1]), tile, best, nearest)
+    if history is not None and history_offsets is not None:
+        _past(vectors, offsets, history, history_offsets, tile, best, nearest)
     novelty = np.clip(1 - best, 0, 2)
     novelty[nearest < 0] = np.nan
     return novelty, nearest
@@ -72,6 +79,56 @@ def _tiled_segment(
             better = highest > best[top:bottom]
             best[top:bottom][better] = highest[better]
             nearest[top:bottom][better] = left + column[better]
+
+
+def _past(
+    vectors: NDArray[np.floating],
+    offsets: NDArray[np.int64],
+    history: NDArray[np.floating],
+    history_offsets: NDArray[np.int64],
+    tile: int,
+    best: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+) -> None:
+    """Hold each row's best earlier row against its segment's history, which wins ties: it is older."""
+    lengths, depths = np.diff(offsets), np.diff(history_offsets)
+    some = (lengths > 0) & (depths > 0)
+    small = some & (np.maximum(lengths, depths) <= min(SMALL, tile))
+    shapes = np.unique(np.stack([lengths[small], depths[small]], axis=1), axis=0)
+    for length, depth in shapes.tolist():
+        alike = np.flatnonzero(small & (lengths == length) & (depths == depth))
+        group = max(1, GROUP_FLOATS // (max(length, depth) * max(length, depth, vectors.shape[1])))
+        for first in range(0, len(alike), group):
+            segments = alike[first : first + group]
+            rows = offsets[segments][:, None] + np.arange(length)
+            keys = history_offsets[segments][:, None] + np.arange(depth)
+            _fold_past(vectors, rows, history, keys, best, nearest)
+    for segment in np.flatnonzero(some & ~small).tolist():
+        start, stop = history_offsets[segment], history_offsets[segment + 1]
+        for top in range(offsets[segment], offsets[segment + 1], tile):
+            rows = np.arange(top, min(top + tile, offsets[segment + 1]))[None]
+            # From the right, since an equal tile to the left, which is older, is to win.
+            for left in range(start, stop, tile)[::-1]:
+                keys = np.arange(left, min(left + tile, stop))[None]
+                _fold_past(vectors, rows, history, keys, best, nearest)
+
+
+def _fold_past(
+    vectors: NDArray[np.floating],
+    rows: NDArray[np.int64],
+    history: NDArray[np.floating],
+    keys: NDArray[np.int64],
+    best: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+) -> None:
+    """Fold history rows `keys` (g, k) into the maxima of `rows` (g, r)."""
+    past = history[keys].astype(np.float32, copy=False)
+    similarity = vectors[rows].astype(np.float32, copy=False) @ past.transpose(0, 2, 1)
+    column = similarity.argmax(axis=2)
+    highest = np.take_along_axis(similarity, column[:, :, None], axis=2)[:, :, 0]
+    better = highest >= best[rows]
+    best[rows[better]] = highest[better]
+    nearest[rows[better]] = len(vectors) + np.take_along_axis(keys, column, axis=1)[better]
 
 
 def _not_earlier(rows: int) -> NDArray[np.bool_]:

@@ -1,0 +1,63 @@
+"""Time `growth_curves` against its reference on the CPU, or on a GPU against the CPU; one JSON row per case.
+
+PYTHONPATH=kernels python kernels/bench/growth_curves.py --repeats 9 --out rows.jsonl
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from coverage_kernels.growth_curves import growth_curves, reference
+from numpy.typing import NDArray
+from rows import Case, chosen_device, parser, write
+
+CELLS = 16384
+POINTS = 24
+
+
+def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
+    """Return cells with a heavy tail for accounts of equal length, and about geometric grids."""
+    accounts = max(1, rows // length)
+    cells = np.random.default_rng(seed).zipf(1.3, accounts * length) % CELLS
+    points = np.unique(np.geomspace(1, length, POINTS).astype(np.int64))
+    return (
+        cells,
+        np.arange(accounts + 1) * length,
+        np.tile(points, accounts),
+        np.arange(accounts + 1) * points.size,
+    )
+
+
+def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
+    """Yield the cases of a device."""
+    backend = "cpu" if device == "cpu" else "cupy"
+    for length in (30, 1000):
+        arrays = batch(rows, length, seed)
+        small = batch(min(rows, 100 * length), length, seed)
+        yield Case(
+            op="growth_curves",
+            case=f"accounts of {length}",
+            shape={"accounts": len(arrays[1]) - 1, "points": len(arrays[2]), "dtype": "int64"},
+            rows=len(arrays[0]),
+            call=lambda arrays=arrays: growth_curves(*arrays, backend=backend),
+            baseline=(lambda arrays=arrays: reference.growth_curves(*arrays))
+            if device == "cpu"
+            else (lambda arrays=arrays: growth_curves(*arrays, backend="cpu")),
+            baseline_name="a set for each point (reference)" if device == "cpu" else "this op on the CPU",
+            gap=lambda small=small: float(
+                np.abs(growth_curves(*small, backend=backend) - reference.growth_curves(*small)).max()
+            ),
+            tolerance=0,
+        )
+
+
+def main() -> None:
+    """Write one JSON row per case to a file or stdout."""
+    told = parser(__doc__, rows=100_000).parse_args()
+    device = chosen_device(told.device)
+    write(cases(device, told.rows, told.seed), device, told.repeats, told.out)
+
+
+if __name__ == "__main__":
+    main()

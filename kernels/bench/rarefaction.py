@@ -1,0 +1,89 @@
+"""Time `rarefaction` against one account at a time on the CPU, or on a GPU against the CPU.
+
+PYTHONPATH=kernels python kernels/bench/rarefaction.py --repeats 9 --out rows.jsonl
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from coverage_kernels.rarefaction import rarefaction, reference
+from numpy.typing import NDArray
+from rows import Case, chosen_device, parser, write
+
+CELLS = 16384
+POINTS = 24
+TOLERANCE = 1e-9
+#: Accounts that are held against whole numbers.
+CHECKED = 5
+
+
+def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
+    """Return counts of counts of accounts with a heavy tail, and about geometric grids."""
+    draw = np.random.default_rng(seed)
+    accounts = max(1, rows // POINTS)
+    points = np.unique(np.geomspace(1, length, POINTS).astype(np.int64))
+    tallies = []
+    for _ in range(accounts):
+        _, counts = np.unique(draw.zipf(1.3, length) % CELLS, return_counts=True)
+        tallies.append(np.unique(counts, return_counts=True))
+    return (
+        np.concatenate([size for size, _ in tallies]),
+        np.concatenate([frequency for _, frequency in tallies]),
+        np.cumsum([0, *[size.size for size, _ in tallies]]),
+        np.tile(points, accounts),
+        np.arange(accounts + 1) * points.size,
+    )
+
+
+def one_at_a_time(arrays: tuple[NDArray[np.int64], ...]) -> None:
+    """Answer each account by a call of its own."""
+    size, frequency, offsets, grid, grid_offsets = arrays
+    spans = zip(pairwise(offsets.tolist()), pairwise(grid_offsets.tolist()), strict=True)
+    for (start, stop), (first, last) in spans:
+        cut, points = [0, stop - start], grid[first:last]
+        rarefaction(size[start:stop], frequency[start:stop], cut, points, [0, last - first], backend="cpu")
+
+
+def gap(arrays: tuple[NDArray[np.int64], ...], backend: str) -> float:
+    """Return the largest difference to whole numbers in the first accounts."""
+    size, frequency, offsets, grid, grid_offsets = arrays
+    offsets, grid_offsets = offsets[: CHECKED + 1], grid_offsets[: CHECKED + 1]
+    size, frequency, grid = size[: offsets[-1]], frequency[: offsets[-1]], grid[: grid_offsets[-1]]
+    prompts = np.add.reduceat(size * frequency, offsets[:-1])
+    account = np.repeat(np.arange(prompts.size), np.diff(grid_offsets))
+    got = rarefaction(size, frequency, offsets, grid, grid_offsets, backend=backend)
+    return float(np.abs(got - reference.rarefaction(size, frequency, offsets, prompts, account, grid)).max())
+
+
+def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
+    """Yield the cases of a device; `rows` are grid points."""
+    backend = "cpu" if device == "cpu" else "cupy"
+    for length in (100, 2000):
+        arrays = batch(rows, length, seed)
+        yield Case(
+            op="rarefaction",
+            case=f"accounts of {length}",
+            shape={"accounts": len(arrays[2]) - 1, "counts": len(arrays[0]), "dtype": "float64"},
+            rows=len(arrays[3]),
+            call=lambda arrays=arrays: rarefaction(*arrays, backend=backend),
+            baseline=(lambda arrays=arrays: one_at_a_time(arrays))
+            if device == "cpu"
+            else (lambda arrays=arrays: rarefaction(*arrays, backend="cpu")),
+            baseline_name="one account at a time" if device == "cpu" else "this op on the CPU",
+            gap=lambda arrays=arrays: gap(arrays, backend),
+            tolerance=TOLERANCE,
+        )
+
+
+def main() -> None:
+    """Write one JSON row per case to a file or stdout."""
+    told = parser(__doc__, rows=20_000).parse_args()
+    device = chosen_device(told.device)
+    write(cases(device, told.rows, told.seed), device, told.repeats, told.out)
+
+
+if __name__ == "__main__":
+    main()
