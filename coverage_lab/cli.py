@@ -248,7 +248,10 @@ def atlas_show(
     ] = "static",
     top: Annotated[int, typer.Option(help="Cells listed per level.", min=1)] = 10,
 ) -> None:
-    """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells with labels."""
+    """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells with labels.
+
+    Example: `coverage-lab atlas show minilm --top 5`
+    """
     from coverage_lab.atlas import default_atlas, load_atlas
 
     shown = default_atlas(atlas) if atlas in {c.value for c in EncoderChoice} else load_atlas(Path(atlas))

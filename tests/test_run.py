@@ -13,6 +13,7 @@ import pytest
 from commands import TABLES, call, some_traffic, tables, write
 
 import coverage_lab as cl
+import coverage_lab.errors
 from coverage_lab.config import RunConfig
 from coverage_lab.jobs import run_job
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
@@ -238,6 +239,20 @@ def test_disk_full_is_one_line_and_can_be_gone_on_from(day, undisturbed, tmp_pat
         assert tables(disk / "out") == tables(undisturbed)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_two_runs_at_once_are_refused(day, tmp_path):
+    out = tmp_path / "out"
+    seen = []
+
+    def second(stage, done, total):
+        if stage == "buckets" and not seen:
+            seen.append(stage)
+            with pytest.raises(cl.errors.OutputError, match="another run is working"):
+                run_job(day, out, STATIC)
+
+    run_job(day, out, STATIC, progress=second)
+    assert seen
 
 
 def test_output_that_is_a_file(day, tmp_path, capsys):

@@ -15,7 +15,10 @@ from coverage_lab.progress import Progress, silent
 
 def threads_of(config: RunConfig) -> int:
     """Threads that one worker takes: `job.threads`, or the cores this process may use."""
-    return config.job.threads or len(os.sched_getaffinity(0))
+    if config.job.threads is not None:
+        return config.job.threads
+    # Not every system can say which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def settled(config: RunConfig, *, gpu_workers: bool = False) -> RunConfig:

@@ -31,6 +31,8 @@ def work_bucket(
     The folder appears whole or not at all, so that one that exists is done. The same bucket gives
     the same bytes wherever it is worked on with the same number of threads.
     """
+    if part.exists():  # an actor that was lost after its work was done is asked again
+        return
     with threadpool_limits(limits=threads):
         prompts, repeated = read_bucket(bucket, source_names=source_names)
         judged = judge_prompts(prompts, judge, progress=progress)
@@ -55,3 +57,5 @@ def work_bucket(
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet the one way that all our tables are written."""
     pq.write_table(table, path, compression="zstd")
+    with path.open("rb") as written:
+        os.fsync(written.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -51,16 +52,22 @@ class OutputFolder:
                     f"output {path}: holds files that are not a run's ({foreign[0]!r}); give an empty folder"
                 )
             held = self._held_key()
-            if held not in (None, key):
-                if not overwrite:
-                    raise OutputError(
-                        f"output {path}: holds another run (other input, config or version); "
-                        "give another folder or --overwrite"
-                    )
+            another = held not in (None, key)
+            if another and not overwrite:
+                raise OutputError(
+                    f"output {path}: holds another run (other input, config or version); "
+                    "give another folder or --overwrite"
+                )
+            if self.finished and not another:
+                shutil.rmtree(self.work, ignore_errors=True)
+                return
+            self.work.mkdir(exist_ok=True)
+            self._lock()
+            if another:
                 self._clear()
-            if not self.finished:
-                self.work.mkdir(exist_ok=True)
-                write_json(self.work / "key.json", {"key": key})
+                self.work.mkdir()
+                self._lock()
+            write_json(self.work / "key.json", {"key": key})
 
     @property
     def finished(self) -> bool:
@@ -76,6 +83,14 @@ class OutputFolder:
         with disk_errors(self.path):
             write_json(self.path / MANIFEST, manifest)
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def _lock(self) -> None:
+        """Keep a second run out for as long as this object lives; the system frees it with the process."""
+        self._lock_file = (self.work / "lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"output {self.path}: another run is working in it right now") from error
 
     def _held_key(self) -> str | None:
         for path, name in ((self.path / MANIFEST, "run_id"), (self.work / "key.json", "key")):
