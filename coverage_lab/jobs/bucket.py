@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from coverage_lab.detect import Judge, judge_prompts
-from coverage_lab.jobs.output import disk_errors
+from coverage_lab.jobs.output import disk_errors, synced
 from coverage_lab.progress import Progress, silent
 from coverage_lab.traffic import read_bucket
 
@@ -36,7 +36,6 @@ def work_bucket(
     with threadpool_limits(limits=threads):
         prompts, repeated = read_bucket(bucket, source_names=source_names)
         judged = judge_prompts(prompts, judge, progress=progress)
-    temporary = part.with_name(f".{part.name}.{os.getpid()}")
     tables = {
         "accounts": judged.accounts,
         "curves": judged.curves,
@@ -45,8 +44,8 @@ def work_bucket(
         "quarantine": repeated,
     }
     with disk_errors(part):
+        temporary = Path(tempfile.mkdtemp(dir=part.parent, prefix=f".{part.name}."))
         try:
-            temporary.mkdir(parents=True)
             for name, table in tables.items():
                 write_table(table, temporary / f"{name}.parquet")
             temporary.replace(part)
@@ -57,5 +56,4 @@ def work_bucket(
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet the one way that all our tables are written."""
     pq.write_table(table, path, compression="zstd")
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+    synced(path)
