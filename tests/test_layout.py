@@ -5,7 +5,6 @@ import re
 import tomllib
 from pathlib import Path
 
-
 from coverage_lab.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
