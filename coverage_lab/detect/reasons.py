@@ -65,12 +65,18 @@ def _style_sentence(style: Style, points: float) -> str:
     like = "instruction banks" if points > 0 else "people's and products' own requests"
     return (
         f"{_effect(points)}: its prompts, taken together, read more like {like} (benign accounts: median "
-        f"{style.benign_median:+.1f} points, {style.benign_p05:+.1f} to {style.benign_p95:+.1f} for 90%)"
+        f"{_signed(style.benign_median)} points, {_signed(style.benign_p05)} to "
+        f"{_signed(style.benign_p95)} for 90%)"
     )
 
 
+def _signed(points: float) -> str:
+    # Adding 0.0 after rounding turns a negative zero into a plain one.
+    return f"{round(points, 1) + 0.0:+.1f}"
+
+
 def _effect(points: float) -> str:
-    return f"{points:+.1f} points {'towards' if points > 0 else 'away from'} harvesting"
+    return f"{_signed(points)} points {'towards' if points > 0 else 'away from'} harvesting"
 
 
 def reasons(
