@@ -20,7 +20,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 import coverage_lab
-from coverage_lab.config import EncoderConfig, RunConfig, load_config
+from coverage_lab.config import RunConfig, load_config
 from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError, OutputError
 from coverage_lab.progress import Progress
 
@@ -29,6 +29,8 @@ Exit codes: 0 done; 1 unexpected failure; 2 bad option or config, or a missing e
 read; 4 damaged atlas or one of another encoder; 5 output folder or disk; 130 interrupted (run the same
 command again to go on from where it stopped).
 """
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="coverage-lab",
@@ -95,10 +97,7 @@ def _bars() -> Iterator[Progress]:
 
 def _configured(config: Path | None, encoder: EncoderChoice | None) -> RunConfig:
     settings = load_config(config)
-    if encoder is None:
-        return settings
-    chosen = EncoderConfig.model_validate({**settings.encoder.model_dump(), "name": encoder.value})
-    return settings.model_copy(update={"encoder": chosen})
+    return settings if encoder is None else settings.with_encoder(encoder.value)
 
 
 @app.command()
@@ -131,12 +130,14 @@ def run(
     from coverage_lab.report import top_accounts_table
 
     settings = _configured(config, encoder)
-    try:
-        with _bars() as progress:
-            manifest = run_job(traffic, output, settings, ray=ray, overwrite=overwrite, progress=progress)
-    except KeyboardInterrupt as interrupt:
-        err.print("coverage-lab: interrupted; the same command again goes on from where it stopped")
-        raise typer.Exit(130) from interrupt
+    worked: set[str] = set()
+    with _bars() as progress:
+
+        def noted(stage: str, done: int, total: int | None) -> None:
+            worked.add(stage)
+            progress(stage, done, total)
+
+        manifest = run_job(traffic, output, settings, ray=ray, overwrite=overwrite, progress=noted)
     out.print(top_accounts_table(pq.read_table(output / "accounts.parquet")))
     counts, verdicts = manifest["counts"], manifest["verdicts"]
     assert isinstance(counts, dict)
@@ -146,6 +147,8 @@ def run(
         f"quarantined; {counts['accounts']:,} accounts: "
         + ", ".join(f"{number:,} {verdict}" for verdict, number in verdicts.items())
     )
+    if "done" not in worked:
+        out.print(f"This very run was finished on {manifest['created']}; nothing was computed again.")
     out.print(f"Report: {output / 'report.html'}", markup=False, soft_wrap=True)
 
 
@@ -156,14 +159,19 @@ def explain(
 ) -> None:
     """Show what is known of one account of a finished run: score, reasons, growth, cells.
 
+    An id that begins with a dash comes last, after `--`.
+
     Example: `coverage-lab explain acct-0042 --run results`
     """
     import pyarrow.dataset as ds
 
     from coverage_lab.report import explain_account
 
-    if not (results / "run.json").exists():
-        raise OutputError(f"--run {results}: no finished run there (no run.json); give a run's OUTPUT folder")
+    for name in ("run.json", "accounts.parquet", "curves.parquet", "cells.parquet"):
+        if not (results / name).exists():
+            raise OutputError(
+                f"--run {results}: no finished run there (no {name}); give a run's OUTPUT folder"
+            )
     mine = pc.field("account_id") == account
     row = ds.dataset(results / "accounts.parquet").to_table(filter=mine)
     if row.num_rows == 0:
@@ -248,7 +256,10 @@ def atlas_show(
     ] = "static",
     top: Annotated[int, typer.Option(help="Cells listed per level.", min=1)] = 10,
 ) -> None:
-    """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells with labels."""
+    """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells with labels.
+
+    Example: `coverage-lab atlas show minilm --top 5`
+    """
     from coverage_lab.atlas import default_atlas, load_atlas
 
     shown = default_atlas(atlas) if atlas in {c.value for c in EncoderChoice} else load_atlas(Path(atlas))
@@ -309,6 +320,14 @@ def main() -> None:
     """Entry point: errors that a user can act on become one line and an exit code."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            err.print(
+                "coverage-lab: interrupted; for `run`, the same command again goes on from where it stopped",
+                markup=False,
+                soft_wrap=True,
+            )
+        raise
     except CoverageLabError as error:
         err.print(f"coverage-lab: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)

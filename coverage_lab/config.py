@@ -56,7 +56,7 @@ class EncoderConfig(_Frozen):
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_size: int = Field(default=64, gt=0)
+    batch_size: int = Field(default=64, gt=0, description="of minilm; static needs none")
 
 
 class AtlasConfig(_Frozen):
@@ -118,8 +118,22 @@ class RunConfig(_Frozen):
     report: ReportConfig = ReportConfig()
 
     def digest(self) -> str:
-        """Hex SHA-256 of the whole config: equal configs, equal digests."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Hex SHA-256 of what an account's numbers depend on: all but `job` and `report`."""
+        return hashlib.sha256(self.model_dump_json(exclude={"job", "report"}).encode()).hexdigest()
+
+    def with_encoder(self, name: str) -> RunConfig:
+        """Copy with another encoder name.
+
+        Raises
+        ------
+        ConfigError
+            There is no encoder of that name.
+        """
+        try:
+            encoder = EncoderConfig.model_validate({**self.encoder.model_dump(), "name": name})
+        except ValidationError as error:
+            raise ConfigError(f"encoder {one_line(error)}") from error
+        return self.model_copy(update={"encoder": encoder})
 
 
 def load_config(path: Path | None) -> RunConfig:

@@ -77,6 +77,16 @@ def test_conformal_p_names_the_argument():
 CONFIG = DetectConfig()
 
 
+def decide(prompts, end_users, p_value, config=CONFIG):
+    return verdict_of(
+        prompts=prompts,
+        end_users=end_users,
+        p_value=p_value,
+        calibrated_prompts=(60, 3000),
+        config=config,
+    )
+
+
 @pytest.mark.parametrize(
     ("prompts", "end_users", "p_value", "verdict"),
     [
@@ -92,9 +102,17 @@ CONFIG = DetectConfig()
     ],
 )
 def test_verdicts_at_their_edges(prompts, end_users, p_value, verdict):
-    found, notes = verdict_of(prompts=prompts, end_users=end_users, p_value=p_value, config=CONFIG)
+    found, notes = decide(prompts, end_users, p_value)
     assert found == verdict
     assert bool(notes) == (verdict == "inconclusive")
+
+
+@pytest.mark.parametrize(("prompts", "verdict"), [(4500, "review"), (4501, "watch"), (100_000, "watch")])
+def test_size_outside_the_calibration_is_never_for_review(prompts, verdict):
+    found, notes = decide(prompts, 0, 0.001)
+    assert found == verdict
+    assert bool(notes) == (verdict == "watch")
+    assert decide(prompts, 0, 0.5) == ("clear", [])
 
 
 @pytest.mark.parametrize(
@@ -105,8 +123,8 @@ def test_every_verdict_option_changes_something(option, value):
     cases = [(300, 10, 0.001), (300, 10, 0.03)]
     limits = {"review_p": 0.001} if option == "watch_p" else {}
     changed = DetectConfig(**{option: value, **limits})
-    before = [verdict_of(prompts=n, end_users=u, p_value=p, config=CONFIG) for n, u, p in cases]
-    after = [verdict_of(prompts=n, end_users=u, p_value=p, config=changed) for n, u, p in cases]
+    before = [decide(*case) for case in cases]
+    after = [decide(*case, changed) for case in cases]
     assert before != after
 
 

@@ -13,11 +13,22 @@ import pytest
 from commands import TABLES, call, some_traffic, tables, write
 
 import coverage_lab as cl
+import coverage_lab.errors
+import coverage_lab.jobs.run
 from coverage_lab.config import RunConfig
 from coverage_lab.jobs import run_job
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 
-STATIC = RunConfig.model_validate({"encoder": {"name": "static"}, "job": {"buckets": 4, "threads": 1}})
+#: Nearly every account is flagged, so that the comparisons of tables compare flags too.
+SETTINGS = {
+    "encoder": {"name": "static"},
+    "job": {"buckets": 4, "threads": 1},
+    "detect": {"review_p": 0.9, "watch_p": 0.99},
+}
+STATIC = RunConfig.model_validate(SETTINGS)
+TOML = (
+    '[encoder]\nname = "static"\n[job]\nbuckets = 4\nthreads = 1\n[detect]\nreview_p = 0.9\nwatch_p = 0.99\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +58,13 @@ def test_tables_have_their_schemas_and_counts_add_up(undisturbed):
     assert accounts["prompts"].to_pylist() == [60] * 6
     assert 0 <= pc.min(accounts["score"]).as_py() <= pc.max(accounts["score"]).as_py() <= 1
     assert not (undisturbed / ".work").exists()
+    assert pq.read_table(undisturbed / "flags.parquet").num_rows > 0
     assert "acct-0" in (undisturbed / "report.html").read_text()
 
 
 def test_no_prompt_text_leaves_the_run(undisturbed):
-    for file in undisturbed.iterdir():
-        assert b"to a beginner" not in file.read_bytes(), file.name
+    for name in ("run.json", "report.html"):
+        assert "to a beginner" not in (undisturbed / name).read_text(), name
     for name in TABLES:
         assert "beginner" not in str(pq.read_table(undisturbed / f"{name}.parquet").to_pydict())
 
@@ -89,7 +101,7 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_tables(point, day
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path):
     config = tmp_path / "config.toml"
-    config.write_text('[encoder]\nname = "static"\n[job]\nbuckets = 4\nthreads = 1\n')
+    config.write_text(TOML)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "coverage_lab.cli", "run", str(day), str(out), "--config", str(config)]
     # The first bucket is held up so that the signal arrives while work is going on.
@@ -123,6 +135,41 @@ def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path):
     assert tables(out) == tables(undisturbed)
 
 
+#: Kills the process at its k-th rename, folder made or removed: the moments at which a run's state changes.
+KILL = """
+import os, sys, shutil
+from pathlib import Path
+left = int(sys.argv[1])
+def mortal(function):
+    def wrapped(*a, **k):
+        global left
+        left -= 1
+        if left == 0:
+            os._exit(77)
+        return function(*a, **k)
+    return wrapped
+Path.replace = mortal(Path.replace)
+Path.mkdir = mortal(Path.mkdir)
+shutil.rmtree = mortal(shutil.rmtree)
+from coverage_lab.config import load_config
+from coverage_lab.jobs import run_job
+run_job(sys.argv[2], Path(sys.argv[3]), load_config(Path(sys.argv[4])))
+"""
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 7, 9, 12, 15, 18, 21, 23, 24, 25, 26])
+def test_killed_at_any_change_on_disk_and_started_again(moment, day, undisturbed, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text(TOML)
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILL, str(moment), str(day), str(out), str(config)]
+    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    assert killed.returncode == 77, f"no such moment any more: {killed.stderr}"
+    run_job(day, out, STATIC)
+    assert tables(out) == tables(undisturbed)
+    assert sorted(file.name for file in out.iterdir()) == sorted(file.name for file in undisturbed.iterdir())
+
+
 def test_ray_gives_the_same_bytes(day, undisturbed, tmp_path):
     config = STATIC.model_copy(
         update={"job": STATIC.job.model_copy(update={"ray": STATIC.job.ray.model_copy(update={"actors": 2})})}
@@ -138,6 +185,20 @@ def test_ray_says_when_the_cluster_is_too_small(day, tmp_path):
     )
     with pytest.raises(cl.errors.ConfigError, match=r"3000 actors.*the cluster has"):
         run_job(day, tmp_path / "out", config, ray=True)
+    assert not (tmp_path / "out").exists(), "it must stop before any work"
+
+
+def test_ray_worker_errors_are_one_line(day, tmp_path, monkeypatch):
+    def damaged(folder, *arguments, **options):
+        for bucket in (folder.work / "buckets").glob("*.arrow"):
+            bucket.write_bytes(b"no bucket")
+        return work(folder, *arguments, **options)
+
+    work = coverage_lab.jobs.run._work
+    monkeypatch.setattr(coverage_lab.jobs.run, "_work", damaged)
+    with pytest.raises(cl.errors.OutputError, match=r"bucket .* can't be read") as caught:
+        run_job(day, tmp_path / "out", STATIC, ray=True)
+    assert "\n" not in str(caught.value)
 
 
 def test_ray_without_ray_names_the_extra(day, tmp_path, monkeypatch, capsys):
@@ -145,6 +206,7 @@ def test_ray_without_ray_names_the_extra(day, tmp_path, monkeypatch, capsys):
     code, _, err = call(capsys, "run", day, tmp_path / "out", "--encoder", "static", "--ray")
     assert code == 2
     assert "pip install 'coverage-lab[ray]'" in err
+    assert not (tmp_path / "out").exists(), "it must stop before any work"
 
 
 def test_how_a_file_is_cut_changes_no_account(undisturbed, tmp_path):
@@ -175,12 +237,42 @@ def test_analyze_gives_the_same_as_the_command(undisturbed, day):
     assert "<html" in result.report_html
 
 
+def test_analyze_keeps_a_table_run_and_finds_it_again(tmp_path):
+    first = cl.analyze(some_traffic(), output=tmp_path / "out", config=STATIC)
+    again = cl.analyze(some_traffic(), output=tmp_path / "out", config=STATIC)
+    assert again.run == first.run
+    with pytest.raises(cl.errors.OutputError, match="holds another run"):
+        cl.analyze(some_traffic(seed=5), output=tmp_path / "out", config=STATIC)
+    other = cl.analyze(some_traffic(seed=5), output=tmp_path / "out", config=STATIC, overwrite=True)
+    assert other.run["run_id"] != first.run["run_id"]
+
+
+def test_analyze_refuses_an_encoder_that_is_not_there():
+    with pytest.raises(cl.errors.ConfigError, match="'name'"):
+        cl.analyze(some_traffic(), encoder="bogus")
+
+
+def test_finished_means_all_files_are_there(day, tmp_path, undisturbed, capsys):
+    out = tmp_path / "out"
+    run_job(day, out, STATIC)
+    (out / "accounts.parquet").unlink()
+    code, _, err = call(capsys, "explain", "acct-0", "--run", out)
+    assert code == 5
+    assert "no accounts.parquet" in err
+    run_job(day, out, STATIC)
+    assert tables(out) == tables(undisturbed)
+
+
 def test_run_command_ends_with_a_table(day, tmp_path, capsys):
     code, out, err = call(capsys, "run", day, tmp_path / "out", "--encoder", "static")
     assert code == 0, err
     assert "acct-" in out
     assert "360 rows in = 360 used + 0 quarantined" in " ".join(out.split())
     assert "report.html" in out
+    assert "nothing was computed again" not in out
+    code, out, err = call(capsys, "run", day, tmp_path / "out", "--encoder", "static")
+    assert code == 0, err
+    assert "nothing was computed again" in " ".join(out.split())
 
 
 def test_explain_shows_one_account(undisturbed, capsys):
@@ -229,7 +321,7 @@ def test_disk_full_is_one_line_and_can_be_gone_on_from(day, undisturbed, tmp_pat
         pytest.skip("a small disk can't be mounted here: needs root")
     try:
         config = tmp_path / "config.toml"
-        config.write_text('[encoder]\nname = "static"\n[job]\nbuckets = 4\nthreads = 1\n')
+        config.write_text(TOML)
         code, _, err = call(capsys, "run", day, disk / "out", "--config", config)
         assert (code, "the disk is full" in err, len(err.splitlines())) == (5, True, 1), err
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
@@ -238,6 +330,20 @@ def test_disk_full_is_one_line_and_can_be_gone_on_from(day, undisturbed, tmp_pat
         assert tables(disk / "out") == tables(undisturbed)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_two_runs_at_once_are_refused(day, tmp_path):
+    out = tmp_path / "out"
+    seen = []
+
+    def second(stage, done, total):
+        if stage == "buckets" and not seen:
+            seen.append(stage)
+            with pytest.raises(cl.errors.OutputError, match="another run is working"):
+                run_job(day, out, STATIC)
+
+    run_job(day, out, STATIC, progress=second)
+    assert seen
 
 
 def test_output_that_is_a_file(day, tmp_path, capsys):

@@ -59,8 +59,9 @@ class AccountStates:
         The prompt's cell at each level, coarsest first.
     novelty : float32 (N,)
         1 − largest cosine to an earlier prompt *of the part it was traced in*; NaN for the first.
-        Merged parts keep theirs, so after a merge it is an upper bound of the novelty against the
-        whole history, except that an exact repeat of an earlier part is set to 0.
+        Merged parts keep theirs, and an exact repeat of an earlier part is set to 0: a prompt's value
+        after a merge is at least its novelty against the whole history, or NaN. Everything else merges
+        exactly; summaries of novelty depend on the cut until a part is traced with its history.
     vector_sums : float64 (A, d)
         Sum of the account's unit vectors; the mean vector is this over the prompts. Sums add over
         parts, so after a merge the last bits depend on the order (relative 1e-12).

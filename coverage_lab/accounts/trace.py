@@ -53,8 +53,9 @@ def trace_prompts(
     account, which, digests = account[order], which[order], digests[order]
     offsets = np.searchsorted(account, np.arange(len(names) + 1)).astype(np.int64)
     cells_of_unique = atlas.assign(vectors)
-    novelty, _ = causal_novelty(vectors[which], offsets)
-    sums = np.add.reduceat(vectors[which], offsets[:-1], axis=0, dtype=np.float64)
+    ordered = vectors[which]
+    novelty, _ = causal_novelty(ordered, offsets)
+    sums = np.add.reduceat(ordered, offsets[:-1], axis=0, dtype=np.float64)
     # A repeat to the letter has novelty 0 exactly, not what rounding makes of 1 − x·x.
     novelty = np.where(repeats(account, digests), np.float32(0), novelty)
     return AccountStates(

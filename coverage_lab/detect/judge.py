@@ -80,6 +80,7 @@ def _accounts(states: AccountStates, judge: Judge) -> pa.Table:
     features = feature_matrix(measures.values, prompts, states.vector_sums)
     scores: list[float | None] = [None] * size
     p_values: list[float | None] = [None] * size
+    calibrated = judge.scorecard.calibrated_prompts if judge.scorecard is not None else (0, 0)
     style: list[float | None] = [None] * size
     why: list[list[str]] = [[] for _ in range(size)]
     if judge.scorecard is not None and size:
@@ -92,7 +93,11 @@ def _accounts(states: AccountStates, judge: Judge) -> pa.Table:
     verdicts, archetypes = [], []
     for i in range(size):
         verdict, notes = verdict_of(
-            prompts=int(prompts[i]), end_users=int(end_users[i]), p_value=p_values[i], config=judge.config
+            prompts=int(prompts[i]),
+            end_users=int(end_users[i]),
+            p_value=p_values[i],
+            calibrated_prompts=calibrated,
+            config=judge.config,
         )
         verdicts.append(verdict)
         why[i] = notes + why[i]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from coverage_lab.atlas import Atlas, check_encoder, default_atlas, load_atlas
 from coverage_lab.config import EncoderConfig, RunConfig
@@ -15,20 +16,32 @@ from coverage_lab.progress import Progress, silent
 
 def threads_of(config: RunConfig) -> int:
     """Threads that one worker takes: `job.threads`, or the cores this process may use."""
-    return config.job.threads or len(os.sched_getaffinity(0))
+    if config.job.threads is not None:
+        return config.job.threads
+    # Not every system can say which cores a process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def settled(config: RunConfig, *, gpu_workers: bool = False) -> RunConfig:
-    """Settle `encoder.name = auto` once, at the entrance: a worker's own choice could be another one.
+def settled(config: RunConfig, *, on_ray: bool = False) -> RunConfig:
+    """Settle at the entrance what a worker could take another way: `auto` and relative paths.
 
     Parameters
     ----------
-    gpu_workers : bool
-        Whether the work is done elsewhere, on GPUs that this machine need not have.
+    on_ray : bool
+        The work is done in actors: whether they get GPUs (`job.ray.num_gpus`) decides what `auto` is,
+        not what this machine has.
     """
+    absolute = {"path": config.atlas.path.resolve()} if config.atlas.path is not None else {}
+    config = config.model_copy(update={"atlas": config.atlas.model_copy(update=absolute)})
+    if config.detect.scorecard is not None:
+        scorecard = {"scorecard": config.detect.scorecard.resolve()}
+        config = config.model_copy(update={"detect": config.detect.model_copy(update=scorecard)})
     if config.encoder.name != "auto":
         return config
-    name = "minilm" if gpu_workers else resolve_name(config.encoder)
+    if on_ray:
+        name: Literal["static", "minilm"] = "minilm" if config.job.ray.num_gpus > 0 else "static"
+    else:
+        name = resolve_name(config.encoder)
     # What the other keys ask of minilm is nothing to the static encoder.
     encoder = (
         config.encoder.model_copy(update={"name": name}) if name == "minilm" else EncoderConfig(name=name)

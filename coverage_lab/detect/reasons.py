@@ -35,7 +35,8 @@ def _shown(name: str, value: float) -> str:
     if measure in ("sample_coverage", "new_slope", "novelty_low_share", "repeat_share"):
         return f"{value:.0%}"
     if measure == "collision_ratio":
-        return f"{np.expm1(value):.2g}×"
+        ratio = float(np.expm1(value))
+        return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
     if measure == "growth_vs_reference":
         return f"{np.exp(value):.2f}×"
     if measure == "order_z":
@@ -57,23 +58,25 @@ def _sentence(feature: Feature, value: float, points: float) -> str:
     shown = _shown(feature.name, value)
     usual = f"benign accounts: median {_shown(feature.name, feature.benign_median)}"
     span = f"{_shown(feature.name, feature.benign_p05)} to {_shown(feature.name, feature.benign_p95)} for 90%"
-    return (
-        f"{words[0].upper()}{words[1:]}: {shown} ({usual}, {span}); {points:+.1f} points "
-        f"{_side(points)} harvesting"
-    )
+    return f"{_effect(points)}: {words} is {shown} ({usual}, {span})"
 
 
 def _style_sentence(style: Style, points: float) -> str:
     like = "instruction banks" if points > 0 else "people's and products' own requests"
     return (
-        f"Its prompts, taken together, read more like {like} (benign accounts: median "
-        f"{style.benign_median:+.1f} points, {style.benign_p05:+.1f} to {style.benign_p95:+.1f} for 90%); "
-        f"{points:+.1f} points {_side(points)} harvesting"
+        f"{_effect(points)}: its prompts, taken together, read more like {like} (benign accounts: median "
+        f"{_signed(style.benign_median)} points, {_signed(style.benign_p05)} to "
+        f"{_signed(style.benign_p95)} for 90%)"
     )
 
 
-def _side(points: float) -> str:
-    return "towards" if points > 0 else "away from"
+def _signed(points: float) -> str:
+    # Adding 0.0 after rounding turns a negative zero into a plain one.
+    return f"{round(points, 1) + 0.0:+.1f}"
+
+
+def _effect(points: float) -> str:
+    return f"{_signed(points)} points {'towards' if points > 0 else 'away from'} harvesting"
 
 
 def reasons(

@@ -104,6 +104,11 @@ class Scorecard(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
+    def calibrated_prompts(self) -> tuple[int, int]:
+        """Prompts of the smallest and the largest calibration account."""
+        return self.calibration.prompts[0], self.calibration.prompts[-1]
+
+    @property
     def smallest_p(self) -> float:
         """The smallest p-value that the calibration set allows."""
         return 1 / (self.calibration.neighbours + 1)

@@ -8,8 +8,17 @@ from coverage_lab.config import DetectConfig
 NARROW_COLLISION_RATIO = 30.0
 
 
+#: How far beyond the calibration accounts' sizes a p-value may still carry a review.
+SIZE_SLACK = 1.5
+
+
 def verdict_of(
-    *, prompts: int, end_users: int, p_value: float | None, config: DetectConfig
+    *,
+    prompts: int,
+    end_users: int,
+    p_value: float | None,
+    calibrated_prompts: tuple[int, int],
+    config: DetectConfig,
 ) -> tuple[str, list[str]]:
     """Decide what a person should do about an account, and say why where the score alone does not.
 
@@ -19,6 +28,9 @@ def verdict_of(
         Prompts seen and distinct end users named (0 = none named).
     p_value : float or None
         Conformal p-value; None where there is no calibration for the atlas.
+    calibrated_prompts : (int, int)
+        Prompts of the smallest and largest calibration account. An account more than `SIZE_SLACK`
+        times outside is compared with accounts unlike it in size: watched at most, never for review.
 
     Returns
     -------
@@ -35,6 +47,12 @@ def verdict_of(
         return "inconclusive", [
             f"{end_users} end users share this account: breadth is expected of a reseller; "
             "look at its end users one by one before concluding anything"
+        ]
+    smallest, largest = calibrated_prompts
+    if not smallest / SIZE_SLACK <= prompts <= largest * SIZE_SLACK:
+        return "watch", [
+            f"Its size ({prompts:,} prompts) lies outside the calibration ({smallest:,} to {largest:,}): the "
+            "p-value compares it with accounts of another size, so it is watched rather than reviewed"
         ]
     return ("review" if p_value <= config.review_p else "watch"), []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ def analyze(
     encoder: Literal["auto", "static", "minilm"] = "auto",
     config: RunConfig | str | Path | None = None,
     ray: bool = False,
+    overwrite: bool = False,
     progress: Progress = silent,
 ) -> Analysis:
     """Run the main job and return its tables.
@@ -49,6 +52,8 @@ def analyze(
     encoder : {"auto", "static", "minilm"}
         Overrides the config's encoder unless it is "auto".
     config : RunConfig or path of a TOML file, optional
+    ray, overwrite : bool
+        As `coverage_lab.jobs.run_job`.
 
     Returns
     -------
@@ -67,17 +72,24 @@ def analyze(
     """
     settings = config if isinstance(config, RunConfig) else load_config(Path(config) if config else None)
     if encoder != "auto":
-        settings = settings.model_copy(
-            update={"encoder": settings.encoder.model_copy(update={"name": encoder})}
-        )
+        settings = settings.with_encoder(encoder)
     with tempfile.TemporaryDirectory(prefix="coverage-lab-") as scratch:
         if isinstance(traffic, pa.Table):
-            path = Path(scratch) / "traffic.arrow"
-            feather.write_feather(traffic, str(path), compression="uncompressed")
-            traffic = path
+            traffic = _as_file(traffic, Path(scratch))
         folder = Path(output) if output is not None else Path(scratch) / "results"
-        run = run_job(traffic, folder, settings, ray=ray, progress=progress)
+        run = run_job(traffic, folder, settings, ray=ray, overwrite=overwrite, progress=progress)
         return load_analysis(folder, run)
+
+
+def _as_file(table: pa.Table, folder: Path) -> Path:
+    """Write a table so that the same content is the same input: a run knows its files by name and time."""
+    plain = folder / "table.arrow"
+    feather.write_feather(table, str(plain), compression="uncompressed")
+    with plain.open("rb") as written:
+        digest = hashlib.file_digest(written, "sha256").hexdigest()
+    path = plain.rename(folder / f"table-{digest[:16]}.arrow")
+    os.utime(path, (0, 0))
+    return path
 
 
 def load_analysis(folder: Path, run: dict[str, object]) -> Analysis:

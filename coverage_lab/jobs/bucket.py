@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from coverage_lab.detect import Judge, judge_prompts
-from coverage_lab.jobs.output import disk_errors
+from coverage_lab.jobs.output import disk_errors, synced
 from coverage_lab.progress import Progress, silent
 from coverage_lab.traffic import read_bucket
 
@@ -31,10 +31,11 @@ def work_bucket(
     The folder appears whole or not at all, so that one that exists is done. The same bucket gives
     the same bytes wherever it is worked on with the same number of threads.
     """
+    if part.exists():  # an actor that was lost after its work was done is asked again
+        return
     with threadpool_limits(limits=threads):
         prompts, repeated = read_bucket(bucket, source_names=source_names)
         judged = judge_prompts(prompts, judge, progress=progress)
-    temporary = part.with_name(f".{part.name}.{os.getpid()}")
     tables = {
         "accounts": judged.accounts,
         "curves": judged.curves,
@@ -43,8 +44,8 @@ def work_bucket(
         "quarantine": repeated,
     }
     with disk_errors(part):
+        temporary = Path(tempfile.mkdtemp(dir=part.parent, prefix=f".{part.name}."))
         try:
-            temporary.mkdir(parents=True)
             for name, table in tables.items():
                 write_table(table, temporary / f"{name}.parquet")
             temporary.replace(part)
@@ -55,3 +56,4 @@ def work_bucket(
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet the one way that all our tables are written."""
     pq.write_table(table, path, compression="zstd")
+    synced(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -12,15 +13,20 @@ from pathlib import Path
 
 from coverage_lab.errors import OutputError
 
-#: Written last: a folder with it holds a finished run.
+#: Written last: a folder with it and all tables holds a finished run.
 MANIFEST = "run.json"
+REPORT = "report.html"
 WORK = ".work"
 TABLES = ("accounts", "curves", "cells", "flags", "quarantine")
-_OWN = {MANIFEST, WORK, "report.html", *(f"{name}.parquet" for name in TABLES)}
+#: Everything that a run leaves in its folder, the manifest first: without it nothing counts as finished.
+_OWN = (MANIFEST, REPORT, *(f"{name}.parquet" for name in TABLES), WORK)
 
 
 class OutputFolder:
     """One run's output folder with its work folder `.work`, which holds what a restart goes on from.
+
+    Whatever is written first gets a name inside `.work`, so that a kill at any moment leaves nothing in
+    the folder itself but whole files.
 
     Parameters
     ----------
@@ -34,7 +40,7 @@ class OutputFolder:
     Raises
     ------
     OutputError
-        The folder holds another run or foreign files, or can't be written.
+        The folder holds another run or foreign files, is in use, or can't be written.
     """
 
     def __init__(self, path: Path, key: str, *, overwrite: bool = False) -> None:
@@ -50,39 +56,64 @@ class OutputFolder:
                 raise OutputError(
                     f"output {path}: holds files that are not a run's ({foreign[0]!r}); give an empty folder"
                 )
-            held = self._held_key()
-            if held not in (None, key):
-                if not overwrite:
-                    raise OutputError(
-                        f"output {path}: holds another run (other input, config or version); "
-                        "give another folder or --overwrite"
-                    )
+            another = self._held_key() not in (None, key)
+            if another and not overwrite:
+                raise OutputError(
+                    f"output {path}: holds another run (other input, config or version); "
+                    "give another folder or --overwrite"
+                )
+            if self.finished and not another:
+                shutil.rmtree(self.work, ignore_errors=True)
+                return
+            self._open_work()
+            if another:
                 self._clear()
-            if not self.finished:
-                self.work.mkdir(exist_ok=True)
-                write_json(self.work / "key.json", {"key": key})
+                self._open_work()
+            write_json(self.work / "key.json", {"key": key})
 
     @property
     def finished(self) -> bool:
-        """Whether this very run has already been finished here."""
-        return (self.path / MANIFEST).exists()
+        """Whether a run has been finished here: its manifest and all its files are there."""
+        return all((self.path / name).exists() for name in _OWN if name != WORK)
 
     def manifest(self) -> dict[str, object]:
         """Read the finished run's `run.json`."""
         return read_json(self.path / MANIFEST)
 
+    @contextmanager
+    def whole_file(self, name: str) -> Iterator[Path]:
+        """Give a temporary name to write to; on success it becomes the folder's file `name`."""
+        with whole_file(self.path / name, temporary=self.work / f"{name}.part") as temporary:
+            yield temporary
+
     def finish(self, manifest: Mapping[str, object]) -> None:
         """Write `run.json`, which makes the run finished, and drop the work folder."""
         with disk_errors(self.path):
-            write_json(self.path / MANIFEST, manifest)
+            with self.whole_file(MANIFEST) as temporary:
+                temporary.write_text(_as_json(manifest), encoding="utf-8")
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def _open_work(self) -> None:
+        """Make the work folder, for this user only since it holds prompts, and keep a second run out.
+
+        The system frees the lock with the process.
+        """
+        self.work.mkdir(mode=0o700, exist_ok=True)
+        self._lock_file = (self.work / "lock").open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"output {self.path}: another run is working in it right now") from error
+        except OSError as error:
+            raise OutputError(f"output {self.path}: can't be locked ({error.strerror})") from error
 
     def _held_key(self) -> str | None:
         for path, name in ((self.path / MANIFEST, "run_id"), (self.work / "key.json", "key")):
             if path.exists():
                 return str(read_json(path).get(name))
-        # Tables without a manifest or a key: someone's copy, or a run of before.
-        return "unknown" if any(self.path.iterdir()) else None
+        # Tables without a manifest or a key: someone's copy, or a run of before. A work folder alone is
+        # what a kill before the key was written leaves.
+        return "unknown" if any(entry.name != WORK for entry in self.path.iterdir()) else None
 
     def _clear(self) -> None:
         for name in _OWN:
@@ -105,22 +136,30 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write a JSON object so that the file is either whole or not there."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write a JSON object to the work folder so that the file is either whole or not there."""
+    with whole_file(path, temporary=path.with_suffix(".part")) as temporary:
+        temporary.write_text(_as_json(value), encoding="utf-8")
+
+
+def _as_json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; on success it is synced and renamed to `path`."""
-    temporary = path.with_name(f".{path.name}.part")
+def whole_file(path: Path, *, temporary: Path) -> Iterator[Path]:
+    """Give `temporary` to write to; on success it is synced and renamed to `path`."""
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        synced(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def synced(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 @contextmanager

@@ -8,9 +8,8 @@ import platform
 import resource
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,8 +25,16 @@ from coverage_lab.detect import Judge
 from coverage_lab.detect.load import load_judge, settled, threads_of
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.jobs.bucket import work_bucket, write_table
-from coverage_lab.jobs.output import TABLES, OutputFolder, disk_errors, read_json, whole_file, write_json
-from coverage_lab.jobs.pool import work_on_ray
+from coverage_lab.jobs.output import (
+    REPORT,
+    TABLES,
+    OutputFolder,
+    disk_errors,
+    read_json,
+    whole_file,
+    write_json,
+)
+from coverage_lab.jobs.pool import ray_cluster, work_on_ray
 from coverage_lab.progress import Progress, silent
 from coverage_lab.report import write_report
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE, SCHEMA_VERSION, VERDICTS
@@ -87,27 +94,33 @@ def run_job(
         In one line: bad input, config, atlas or output folder, before any work; a full disk, during it.
     """
     clock = _Clock()
-    config = settled(config, gpu_workers=ray and config.job.ray.num_gpus > 0)
+    config = settled(config, on_ray=ray)
     sources = find_sources(traffic)
     check_sources(sources, config.traffic)
     threads = threads_of(config)
     with clock.stage("load"):
         judge = load_judge(config, threads=threads, progress=progress)
     key = _run_key(sources, config, judge)
-    folder = OutputFolder(output, key, overwrite=overwrite)
-    if folder.finished:
-        return folder.manifest()
-    with clock.stage("read"):
-        read = _read(sources, config, folder, progress)
-    names = [source.name for source in sources]
-    with clock.stage("encode_and_judge"):
-        parts = _work(folder, config, judge, read, names, threads=threads, ray=ray, progress=progress)
+    # Without Ray, or with too small a cluster, this ends before the output folder is touched.
+    with ray_cluster(config, threads=threads) if ray else nullcontext():
+        folder = OutputFolder(output, key, overwrite=overwrite)
+        if folder.finished:
+            return folder.manifest()
+        with clock.stage("read"):
+            read = _read(sources, config, folder, progress)
+        names = [source.name for source in sources]
+        with clock.stage("encode_and_judge"):
+            parts, devices = _work(
+                folder, config, judge, read, names, threads=threads, ray=ray, progress=progress
+            )
     with clock.stage("gather"), disk_errors(output):
         _gather(folder, parts)
         counts = _counts(output, read)
-    manifest = _manifest(key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray)
+    manifest = _manifest(
+        key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
+    )
     with clock.stage("report"), disk_errors(output):
-        _report(output, manifest, config)
+        _report(folder, manifest, config)
     folder.finish(manifest)
     progress("done", 1, 1)
     return manifest
@@ -157,14 +170,15 @@ def _read(
     began = folder.work / "began.json"
     if not began.exists():
         moment = config.traffic.as_of or datetime.now(UTC)
-        write_json(began, {"as_of": moment.isoformat()})
+        with disk_errors(folder.path):
+            write_json(began, {"as_of": moment.isoformat()})
     as_of = datetime.fromisoformat(str(read_json(began)["as_of"]))
     buckets = config.job.buckets or default_buckets(sources)
     shutil.rmtree(folder.work / "buckets", ignore_errors=True)
     rows_in = 0
     with (
         disk_errors(folder.path),
-        whole_file(folder.work / "quarantine.parquet") as quarantine,
+        whole_file(folder.work / "quarantine.parquet", temporary=folder.work / "refused.part") as quarantine,
         BucketWriter(folder.work / "buckets", buckets) as writer,
         pq.ParquetWriter(quarantine, QUARANTINE, compression="zstd") as refused,
     ):
@@ -190,8 +204,11 @@ def _work(
     threads: int,
     ray: bool,
     progress: Progress,
-) -> list[Path]:
-    """Work on every bucket that is not done yet; returns the parts of all, in bucket order."""
+) -> tuple[list[Path], set[str]]:
+    """Work on every bucket that is not done yet.
+
+    Returns the parts of all buckets, in order, and the devices that this process' own share ran on.
+    """
     buckets = sorted((folder.work / "buckets").glob("bucket-*.arrow"))
     parts_folder = folder.work / "parts"
     with disk_errors(folder.path):
@@ -201,15 +218,17 @@ def _work(
     done = len(parts) - len(todo)
     progress("buckets", done, len(parts))
     if ray:
-        for _ in work_on_ray(todo, config, judge, source_names=names, threads=threads):
+        devices = set()
+        for device in work_on_ray(todo, config, judge, source_names=names, threads=threads):
+            devices.add(device)
             done += 1
             progress("buckets", done, len(parts))
-        return parts
+        return parts, devices
     for bucket, part in todo:
         work_bucket(bucket, part, judge, source_names=names, threads=threads, progress=progress)
         done += 1
         progress("buckets", done, len(parts))
-    return parts
+    return parts, {judge.encoder.device}
 
 
 def _gather(folder: OutputFolder, parts: Sequence[Path]) -> None:
@@ -223,7 +242,7 @@ def _gather(folder: OutputFolder, parts: Sequence[Path]) -> None:
         files = [part / f"{name}.parquet" for part in parts]
         if name == "quarantine":
             files.insert(0, folder.work / "quarantine.parquet")
-        with whole_file(folder.path / f"{name}.parquet") as target:
+        with folder.whole_file(f"{name}.parquet") as target:
             if name in ("accounts", "flags"):
                 tables = [pq.read_table(file, schema=schema) for file in files]
                 joined = pa.concat_tables(tables) if tables else schema.empty_table()
@@ -238,8 +257,8 @@ def _gather(folder: OutputFolder, parts: Sequence[Path]) -> None:
 def _counts(output: Path, read: dict[str, object]) -> dict[str, object]:
     """Count what came out, and check that nothing was lost or counted twice."""
     accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "verdict"])
-    reasons = Counter(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"].to_pylist())
-    verdicts = Counter(accounts["verdict"].to_pylist())
+    reasons = _tally(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"])
+    verdicts = _tally(accounts["verdict"])
     rows_in = int(str(read["rows_in"]))
     used = pc.sum(accounts["prompts"]).as_py() or 0
     quarantined = sum(reasons.values())
@@ -254,10 +273,14 @@ def _counts(output: Path, read: dict[str, object]) -> dict[str, object]:
         "rows_quarantined": quarantined,
         "quarantine_reasons": dict(sorted(reasons.items())),
         "accounts": accounts.num_rows,
-        "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
+        "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
         "buckets": read["buckets"],
         "as_of": read["as_of"],
     }
+
+
+def _tally(column: pa.ChunkedArray) -> dict[str, int]:
+    return {pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()}
 
 
 def _manifest(
@@ -270,6 +293,7 @@ def _manifest(
     *,
     threads: int,
     ray: bool,
+    devices: set[str],
 ) -> dict[str, object]:
     card = judge.scorecard
     model: dict[str, object] | None = None
@@ -289,7 +313,7 @@ def _manifest(
         "encoder": {
             "name": judge.encoder.name,
             "id": judge.encoder.id,
-            "device": judge.encoder.device,
+            "device": ", ".join(sorted(devices)),
         },
         "atlas": {
             "id": judge.atlas.id,
@@ -316,10 +340,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _report(output: Path, manifest: dict[str, object], config: RunConfig) -> None:
+def _report(folder: OutputFolder, manifest: dict[str, object], config: RunConfig) -> None:
+    output = folder.path
     flags = pq.read_table(output / "flags.parquet")
     flagged = pc.is_in(ds.field("account_id"), value_set=flags["account_id"].combine_chunks())
-    with whole_file(output / "report.html") as target:
+    with folder.whole_file(REPORT) as target:
         write_report(
             target,
             run=manifest,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -73,13 +74,20 @@ def top_accounts_table(accounts: pa.Table, limit: int = 10) -> Table:
         raise CoverageLabError(f"limit: expected 1 or more, got {limit}")
     names = ["account_id", "verdict", "archetype", "prompts", "score", "p_value", "reasons"]
     ordered = accounts.select(names).take(pa.array(_first(accounts, limit), type=pa.int64()))
-    shown = Table(title=f"Top accounts of {accounts.num_rows:,}", title_justify="left", pad_edge=False)
+    shown = Table(
+        title=f"Top accounts of {accounts.num_rows:,}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        expand=True,
+    )
     shown.add_column("account", overflow="fold", min_width=12)
     shown.add_column("verdict", no_wrap=True)
-    shown.add_column("archetype")
+    shown.add_column("archetype", no_wrap=True)
     for name in ("prompts", "score", "p"):
         shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("first reason", overflow="fold", min_width=16)
+    # One line an account: `explain` and the page tell the whole of it.
+    shown.add_column("first reason", overflow="ellipsis", no_wrap=True, ratio=1)
     for row in ordered.to_pylist():
         shown.add_row(
             _name(row["account_id"]),
