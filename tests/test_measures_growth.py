@@ -8,6 +8,7 @@ from math import comb, log
 
 import numpy as np
 import pytest
+from coverage_kernels.log_absence import log_absence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hypergeom
@@ -21,7 +22,6 @@ from coverage_lab.measures import (
     reference_growth,
     uniform_growth,
 )
-from coverage_lab.measures.log_absence import log_absence
 
 ACCOUNTS = st.lists(st.lists(st.integers(0, 6), max_size=12), max_size=5)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from coverage_kernels.log_absence import log_absence
 from coverage_kernels.ragged import checked_offsets
 from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.counts import _tally
-from coverage_lab.measures.log_absence import log_absence
 from coverage_lab.measures.nulls import Moments, _blocks, _cross
 from coverage_lab.measures.ragged import checked_segments, ratio, segment_ids, segment_sum
 from coverage_lab.measures.richness import _depletion, _unseen

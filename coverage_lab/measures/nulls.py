@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from coverage_kernels.log_absence import log_absence
 from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.counts import _tally
 from coverage_lab.measures.growth import checked_grid
-from coverage_lab.measures.log_absence import log_absence
 from coverage_lab.measures.ragged import checked_segments, segment_ids, segment_sum
 
 Moments = tuple[NDArray[np.float64], NDArray[np.float64]]

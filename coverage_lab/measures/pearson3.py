@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from coverage_kernels.log_absence import stirling_series
 from numpy.typing import NDArray
-
-from coverage_lab.measures.log_absence import _series
 
 #: From this shape on the cube root of a gamma variable is normal to 3e−6 in probability.
 _NORMAL_FROM = 3000.0
@@ -136,5 +135,7 @@ def _density(shape: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.f
 def _log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
     high = x + _SHIFT
     shifted = sum((np.log(x + i) for i in range(1, _SHIFT)), np.log(x))
-    stirling: NDArray[np.float64] = (high - 0.5) * np.log(high) - high + np.log(2 * np.pi) / 2 + _series(high)
+    stirling: NDArray[np.float64] = (
+        (high - 0.5) * np.log(high) - high + np.log(2 * np.pi) / 2 + stirling_series(high)
+    )
     return stirling - shifted

@@ -49,7 +49,8 @@ def log_absence(
     return log_chance
 
 
-def _series(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def stirling_series(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the first five terms of the remainder of Stirling's series for ln Γ(x); exact from x = 16 on."""
     square = 1 / (x * x)
     return (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188)))) / x
 
@@ -57,7 +58,7 @@ def _series(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def _first_remainders() -> NDArray[np.float64]:
     """Remainders at 1, 2, ..., from the first where the series is exact downwards; index 0 is not used."""
     remainders = np.zeros(_SERIES_FROM + 1)
-    remainders[_SERIES_FROM] = _series(np.array([float(_SERIES_FROM)]))[0]
+    remainders[_SERIES_FROM] = stirling_series(np.array([float(_SERIES_FROM)]))[0]
     for x in range(_SERIES_FROM - 1, 0, -1):
         remainders[x] = remainders[x + 1] + (x + 0.5) * np.log1p(1 / x) - 1
     return remainders
@@ -69,4 +70,4 @@ _FIRST_REMAINDERS = _first_remainders()
 def _stirling_remainder(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``ln Γ(x) − [(x − ½) ln x − x + ½ ln 2π]`` for whole x of 1 and up."""
     below = np.minimum(x, _SERIES_FROM)
-    return np.where(x < _SERIES_FROM, _FIRST_REMAINDERS[below.astype(np.int64)], _series(x))
+    return np.where(x < _SERIES_FROM, _FIRST_REMAINDERS[below.astype(np.int64)], stirling_series(x))
