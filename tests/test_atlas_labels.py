@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from math import log1p
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coverage_lab.atlas.label import MIN_PROMPTS, label_cells, words_of
+from coverage_lab.atlas import default_atlas
+from coverage_lab.atlas.label import MIN_PROMPTS, WITHHELD, label_cells, words_of
 from coverage_lab.errors import MissingExtraError
 
 ONE_OF_EACH = np.zeros((3, 1), dtype=np.int32)
@@ -150,3 +152,14 @@ def test_scikit_learn_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "sklearn.feature_extraction", None)
     with pytest.raises(MissingExtraError, match=r"scikit-learn.*coverage-lab\[atlas\]"):
         _label(["garden"])
+
+
+def test_swear_words_are_never_shown():
+    assert words_of("What the fuck is a bitchy review? Shitty café!") == ["review", "café"]
+
+
+@pytest.mark.parametrize("encoder", ["static", "minilm"])
+def test_shipped_labels_hold_no_withheld_word(encoder):
+    for labels in default_atlas(encoder).labels:
+        for label in labels:
+            assert not any(WITHHELD.match(word) for word in re.split(r"[ ,]+", label)), label
