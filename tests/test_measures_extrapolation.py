@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ragged_lists import one, ragged
 
 from coverage_lab.measures.extrapolation import coverage_curve, extrapolation, growth_at_coverage
 from coverage_lab.measures.nulls import rarefaction
@@ -38,17 +39,6 @@ INEXT = np.array(
 
 COUNTS = st.lists(st.integers(1, 9), min_size=1, max_size=12).filter(lambda counts: sum(counts) > 1)
 ACCOUNTS = st.lists(st.lists(st.integers(1, 9), max_size=8), max_size=5)
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
-
-
-def one(counts: list[int]) -> tuple[np.ndarray, list[int]]:
-    return np.array(counts, dtype=np.int64), [0, len(counts)]
 
 
 def sizes(*m: int) -> tuple[np.ndarray, list[int]]:

@@ -11,6 +11,7 @@ import pytest
 from coverage_kernels.log_absence import log_absence
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ragged_lists import ragged
 from scipy.stats import hypergeom
 
 from coverage_lab.measures import (
@@ -24,13 +25,6 @@ from coverage_lab.measures import (
 )
 
 ACCOUNTS = st.lists(st.lists(st.integers(0, 6), max_size=12), max_size=5)
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
 
 
 def every_m(counts: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ragged_lists import one, ragged
 from scipy.special import digamma, hyp2f1, logsumexp
 from skbio.diversity import alpha
 
@@ -35,17 +36,6 @@ MEASURES = {
     "ratio": hill_ratio,
     "evenness": evenness,
 }
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
-
-
-def one(counts: list[int]) -> tuple[np.ndarray, list[int]]:
-    return np.array(counts, dtype=np.int64), [0, len(counts)]
 
 
 @pytest.mark.parametrize("name", MEASURES)

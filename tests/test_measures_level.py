@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ragged_lists import ragged
 
 from coverage_lab import measures
 from coverage_lab.measures import (
@@ -39,13 +40,6 @@ CELLS = 7
 MASS = np.array([0.4, 0.2, 0.15, 0.1, 0.1, 0.05, 0.0])
 ACCOUNTS = st.lists(st.lists(st.integers(0, CELLS - 1), max_size=30), max_size=5)
 ONE_ACCOUNT = st.lists(st.integers(0, CELLS - 1), min_size=1, max_size=30)
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
 
 
 def one(*counts: int) -> tuple[np.ndarray, list[int]]:

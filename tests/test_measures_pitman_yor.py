@@ -9,18 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ragged_lists import ragged
 
 from coverage_lab.measures.counts import cell_counts
 from coverage_lab.measures.pitman_yor import PitmanYor, pitman_yor
 
 ACCOUNTS = st.lists(st.lists(st.integers(1, 9), max_size=12), max_size=5)
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
 
 
 @cache

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from ragged_lists import one, ragged
 from scipy.stats import binom, poisson
 from skbio.diversity import alpha
 from skbio.diversity.alpha._chao1 import _chao1_var
@@ -33,17 +34,6 @@ MEASURES = {
     "good_toulmin binomial": lambda c, o: good_toulmin(c, o, t=2.5),
     "good_toulmin poisson": lambda c, o: good_toulmin(c, o, t=2.5, smoothing="poisson"),
 }
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
-
-
-def one(counts: list[int]) -> tuple[np.ndarray, list[int]]:
-    return np.array(counts, dtype=np.int64), [0, len(counts)]
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -10,18 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ragged_lists import ragged
 
 from coverage_lab.measures.order import order_z
 from coverage_lab.measures.runs import runs
 
 ACCOUNTS = st.lists(st.lists(st.integers(0, 6), max_size=14), max_size=5)
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
 
 
 @pytest.mark.parametrize(

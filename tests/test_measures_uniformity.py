@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ragged_lists import ragged
 from scipy import special, stats
 
 from coverage_lab.measures.collisions import _collision_moments, collisions
@@ -32,13 +33,6 @@ MASSES = {
     "Dirichlet 1/2": np.random.default_rng(1).dirichlet(np.full(1024, 0.5)) + 1e-7,
     "one large cell": np.r_[1.0, np.full(500, 0.002)],
 }
-
-
-def ragged(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.array([value for one in lists for value in one], dtype=np.int64),
-        np.cumsum([0, *map(len, lists)]),
-    )
 
 
 def everything(mass: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

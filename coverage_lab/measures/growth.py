@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from coverage_kernels.ragged import checked_offsets
+from coverage_kernels import ragged
 from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.counts import segment_keys
@@ -151,10 +151,4 @@ def checked_grid(
     ValueError
         It is not, or the grid is of another number of accounts than `prompts`.
     """
-    points = grid.astype(np.int64, copy=False)
-    cut = checked_offsets(grid_offsets, points.size, name="grid_offsets")
-    if cut.size != prompts.size + 1:
-        raise ValueError(f"grid_offsets: expected {prompts.size} accounts, got {cut.size - 1}")
-    if np.any((points < 1) | (points > prompts[segment_ids(cut)])):
-        raise ValueError("grid: expected points from 1 to the account's prompts, got one outside")
-    return points, cut
+    return ragged.checked_grid(grid, grid_offsets, prompts, segment="account", length="prompts")

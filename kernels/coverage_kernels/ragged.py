@@ -59,9 +59,16 @@ def checked_integers(values: NDArray[np.integer], name: str) -> NDArray[np.int64
 
 
 def checked_grid(
-    grid: NDArray[np.integer], grid_offsets: ArrayLike, lengths: NDArray[np.int64]
+    grid: NDArray[np.integer],
+    grid_offsets: ArrayLike,
+    lengths: NDArray[np.int64],
+    *,
+    segment: str = "segment",
+    length: str = "length",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return a ragged grid and its offsets once each point is known to be from 1 to its segment's length.
+
+    `segment` and `length` are what the caller's errors call these two.
 
     Raises
     ------
@@ -71,7 +78,7 @@ def checked_grid(
     points = checked_integers(grid, "grid")
     cut = checked_offsets(grid_offsets, points.size, name="grid_offsets")
     if cut.size != lengths.size + 1:
-        raise ValueError(f"grid_offsets: expected {lengths.size} segments, got {cut.size - 1}")
+        raise ValueError(f"grid_offsets: expected {lengths.size} {segment}s, got {cut.size - 1}")
     if np.any((points < 1) | (points > np.repeat(lengths, np.diff(cut)))):
-        raise ValueError("grid: expected points from 1 to the segment's length, got one outside")
+        raise ValueError(f"grid: expected points from 1 to the {segment}'s {length}, got one outside")
     return points, cut
