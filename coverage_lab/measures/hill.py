@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coverage_lab.measures.ragged import checked_segments, ratio, segment_ids, segment_sum
+from coverage_lab.measures.ragged import (
+    checked_segments,
+    in_blocks,
+    ratio,
+    segment_ids,
+    segment_max,
+    segment_sum,
+)
 from coverage_lab.measures.richness import _depletion, _unseen
 from coverage_lab.measures.sample_coverage import _abundances
 
@@ -54,7 +61,8 @@ def hill_number(counts: NDArray[np.integer], offsets: ArrayLike, *, q: float) ->
     .. [1] Hill (1973), Ecology 54:427; Jost (2006), Oikos 113:363.
     """
     _check_order(q)
-    return _hill_number(*checked_segments(counts, offsets, name="counts", least=1), float(q))
+    checked, cut = checked_segments(counts, offsets, name="counts", least=1)
+    return in_blocks(lambda x, x_cut: _hill_number(x, x_cut, float(q)), checked, cut)
 
 
 def _check_order(q: float) -> None:
@@ -67,22 +75,21 @@ def _hill_number(counts: NDArray[np.int64], offsets: NDArray[np.int64], q: float
     if q == 0:
         return np.where(reached > 0, reached, np.nan)
     prompts = segment_sum(counts, offsets)
-    account = segment_ids(offsets)
-    log_share = np.log(counts / prompts[account])
+    cells = np.diff(offsets)
     if abs(q - 1) < 0.5:
+        log_share = np.log(counts / np.repeat(prompts, cells))
         # Near 1 both ln Σ p^q and 1 − q vanish; so written, their quotient keeps its digits.
         excess = segment_sum(counts * _expm1_over(q - 1, log_share), offsets)
         mean = ratio(excess, prompts)
         log_number = -mean if q == 1 else np.log1p((q - 1) * mean) / (1 - q)
     else:
-        peak = np.zeros(reached.size)
-        np.maximum.at(peak, account, counts)
+        peak = segment_max(counts, offsets)
         log_peak = np.log(np.where(reached > 0, peak / np.maximum(prompts, 1), 1))
         if np.isinf(q):
             log_number = -log_peak
         else:
             # p^q of a high order is below the smallest double; over the largest p it is not.
-            total = segment_sum(np.exp(q * (log_share - log_peak[account])), offsets)
+            total = segment_sum((counts / np.repeat(peak, cells)) ** q, offsets)
             log_number = (q * log_peak + np.log(np.maximum(total, 1))) / (1 - q)
     return np.where(reached > 0, np.clip(np.exp(log_number), 1, reached), np.nan)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from coverage_kernels.ragged import checked_offsets
 from numpy.typing import ArrayLike, NDArray
 
 #: Cells and counts stay below this, so that an account and a cell fit one int64 together.
 LARGEST = 2**31
+#: Rows that are worked on at once where each is read several times: fresh memory for longer arrays would cost
+#: more than the arithmetic.
+_BLOCK = 1 << 18
 
 
 def checked_segments(
@@ -50,8 +55,38 @@ def segment_ids(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def segment_sum(values: NDArray[np.generic], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the sum of each segment in float64; 0 for an empty one."""
-    sums = np.bincount(segment_ids(offsets), weights=values, minlength=offsets.size - 1)
-    return sums.astype(np.float64, copy=False)
+    sums = np.zeros(offsets.size - 1)
+    filled = np.flatnonzero(np.diff(offsets))
+    if filled.size:
+        kind = np.float64 if np.issubdtype(values.dtype, np.floating) else np.int64
+        sums[filled] = np.add.reduceat(values, offsets[filled], dtype=kind)
+    return sums
+
+
+def segment_max(values: NDArray[np.integer], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the largest of each segment's values, all 0 and up, in float64; 0 for an empty one."""
+    largest = np.zeros(offsets.size - 1)
+    filled = np.flatnonzero(np.diff(offsets))
+    if filled.size:
+        largest[filled] = np.maximum.reduceat(values, offsets[filled])
+    return largest
+
+
+def in_blocks(
+    measure: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
+    values: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return the measure of each segment's values, some segments at a time: it must not mix segments."""
+    answer = np.empty(offsets.size - 1)
+    first = 0
+    while first < answer.size:
+        fitting = int(np.searchsorted(offsets, offsets[first] + _BLOCK, side="right")) - 1
+        last = max(first + 1, fitting)
+        rows = values[offsets[first] : offsets[last]]
+        answer[first:last] = measure(rows, offsets[first : last + 1] - offsets[first])
+        first = last
+    return answer
 
 
 def ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.counts import _tally
-from coverage_lab.measures.ragged import checked_segments, ratio, segment_ids, segment_sum
+from coverage_lab.measures.ragged import checked_segments, in_blocks, ratio, segment_ids, segment_sum
 from coverage_lab.measures.sample_coverage import _abundances
 
 Smoothing = Literal["binomial", "poisson"]
@@ -166,14 +166,17 @@ def ace(counts: NDArray[np.integer], offsets: ArrayLike, *, rare_threshold: int 
     """
     if rare_threshold < 1:
         raise ValueError(f"rare_threshold: expected 1 or more, got {rare_threshold}")
-    return _ace(*checked_segments(counts, offsets, name="counts", least=1), rare_threshold)
+    checked, cut = checked_segments(counts, offsets, name="counts", least=1)
+    return in_blocks(lambda x, x_cut: _ace(x, x_cut, rare_threshold), checked, cut)
 
 
 def _ace(counts: NDArray[np.int64], offsets: NDArray[np.int64], threshold: int) -> NDArray[np.float64]:
     is_rare = counts <= threshold
     rare = segment_sum(is_rare, offsets)
-    prompts = segment_sum(counts * is_rare, offsets)
-    pairs = segment_sum(counts * (counts - 1.0) * is_rare, offsets)
+    of_rare = counts * is_rare
+    prompts = segment_sum(of_rare, offsets)
+    # In whole numbers, which reach to 3 billion prompts an account.
+    pairs = segment_sum(of_rare * of_rare, offsets) - prompts
     once = segment_sum(counts == 1, offsets)
     reached = np.diff(offsets).astype(np.float64)
     covered = 1 - ratio(once, prompts)

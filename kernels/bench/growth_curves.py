@@ -10,10 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 from coverage_kernels.growth_curves import growth_curves, reference
 from numpy.typing import NDArray
-from rows import Case, chosen_device, parser, write
+from rows import Case, Target, run_alone
 
 CELLS = 16384
 POINTS = 24
+MILLION = 1_000_000
+#: Prompts of each case, and of its accounts: a GPU's accounts of 100 are a million.
+ROWS = {"cpu": 100_000, "cuda": 100 * MILLION}
+LENGTHS = {"cpu": (30, 1000), "cuda": (30, 100, 1000)}
 
 
 def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
@@ -32,31 +36,34 @@ def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
 def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
     """Yield the cases of a device."""
     backend = "cpu" if device == "cpu" else "cupy"
-    for length in (30, 1000):
+    for length in LENGTHS[device]:
         arrays = batch(rows, length, seed)
         small = batch(min(rows, 100 * length), length, seed)
+        # The CPU gets a hundredth of a GPU's million accounts.
+        base = arrays if device == "cpu" else batch(rows // 100, length, seed)
+        accounts = len(arrays[1]) - 1
         yield Case(
             op="growth_curves",
             case=f"accounts of {length}",
-            shape={"accounts": len(arrays[1]) - 1, "points": len(arrays[2]), "dtype": "int64"},
+            shape={"accounts": accounts, "points": len(arrays[2]), "dtype": "int64"},
             rows=len(arrays[0]),
             call=lambda arrays=arrays: growth_curves(*arrays, backend=backend),
-            baseline=(lambda arrays=arrays: reference.growth_curves(*arrays))
+            baseline=(lambda base=base: reference.growth_curves(*base))
             if device == "cpu"
-            else (lambda arrays=arrays: growth_curves(*arrays, backend="cpu")),
+            else (lambda base=base: growth_curves(*base, backend="cpu")),
             baseline_name="a set for each point (reference)" if device == "cpu" else "this op on the CPU",
+            baseline_rows=len(base[0]),
             gap=lambda small=small: float(
                 np.abs(growth_curves(*small, backend=backend) - reference.growth_curves(*small)).max()
             ),
             tolerance=0,
+            target=Target("rows_per_s", len(arrays[0])) if accounts == MILLION else None,
         )
 
 
 def main() -> None:
     """Write one JSON row per case to a file or stdout."""
-    told = parser(__doc__, rows=100_000).parse_args()
-    device = chosen_device(told.device)
-    write(cases(device, told.rows, told.seed), device, told.repeats, told.out)
+    run_alone(__doc__, cases, ROWS)
 
 
 if __name__ == "__main__":

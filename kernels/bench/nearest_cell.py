@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from coverage_kernels.nearest_cell import nearest_cell, reference
 from numpy.typing import NDArray
-from rows import Case, chosen_device, parser, write
+from rows import Case, Target, run_alone
 
 DIM = 384
 CHUNK = 8192
+#: Vectors of each case.
+ROWS = {"cpu": 8192, "cuda": 262_144}
 #: Rows of each case that are held against the reference.
 CHECKED = 4000
+#: Cells of the larger case, and what share of a GPU's bfloat16 matrix rate is to be reached there.
+MOST, MATRIX = 16384, Target("share_of_bf16_matmul", 0.55)
 
 
 def sample(rows: int, count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -48,7 +52,7 @@ def wrong(cell: NDArray[np.integer], vectors: NDArray[np.floating], centroids: N
 
 def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
     """Yield the cases of a device."""
-    for count in (1024, 16384):
+    for count in (1024, MOST):
         vectors, centroids = sample(rows, count, seed)
         for dtype in ("float32",) if device == "cpu" else ("float16", "bfloat16"):
             made = (_cpu if device == "cpu" else _cuda)(vectors, centroids, dtype)
@@ -65,6 +69,7 @@ def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
                     gap=checked,
                     tolerance=0,
                     flops=2.0 * DIM * rows * count,
+                    target=MATRIX if device == "cuda" and count == MOST else None,
                 )
 
 
@@ -108,9 +113,7 @@ def _cuda(vectors: NDArray[np.float32], centroids: NDArray[np.float32], dtype: s
 
 def main() -> None:
     """Write one JSON row per case to a file or stdout."""
-    told = parser(__doc__, rows=8192).parse_args()
-    device = chosen_device(told.device)
-    write(cases(device, told.rows, told.seed), device, told.repeats, told.out)
+    run_alone(__doc__, cases, ROWS)
 
 
 if __name__ == "__main__":

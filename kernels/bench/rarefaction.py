@@ -11,10 +11,15 @@ from itertools import pairwise
 import numpy as np
 from coverage_kernels.rarefaction import rarefaction, reference
 from numpy.typing import NDArray
-from rows import Case, chosen_device, parser, write
+from rows import Case, Target, run_alone
 
 CELLS = 16384
 POINTS = 24
+MILLION = 1_000_000
+#: Grid points of each case: of a million accounts on a GPU.
+ROWS = {"cpu": 20_000, "cuda": POINTS * MILLION}
+#: Accounts that are drawn; a larger batch repeats them.
+DRAWN = 10_000
 TOLERANCE = 1e-9
 #: Accounts that are held against whole numbers.
 CHECKED = 5
@@ -26,9 +31,10 @@ def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
     accounts = max(1, rows // POINTS)
     points = np.unique(np.geomspace(1, length, POINTS).astype(np.int64))
     tallies = []
-    for _ in range(accounts):
+    for _ in range(min(accounts, DRAWN)):
         _, counts = np.unique(draw.zipf(1.3, length) % CELLS, return_counts=True)
         tallies.append(np.unique(counts, return_counts=True))
+    tallies = [tallies[account % len(tallies)] for account in range(accounts)]
     return (
         np.concatenate([size for size, _ in tallies]),
         np.concatenate([frequency for _, frequency in tallies]),
@@ -63,26 +69,29 @@ def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
     backend = "cpu" if device == "cpu" else "cupy"
     for length in (100, 2000):
         arrays = batch(rows, length, seed)
+        # The CPU gets a hundredth of a GPU's million accounts.
+        base = arrays if device == "cpu" else batch(rows // 100, length, seed)
+        accounts = len(arrays[2]) - 1
         yield Case(
             op="rarefaction",
             case=f"accounts of {length}",
-            shape={"accounts": len(arrays[2]) - 1, "counts": len(arrays[0]), "dtype": "float64"},
+            shape={"accounts": accounts, "counts": len(arrays[0]), "dtype": "float64"},
             rows=len(arrays[3]),
             call=lambda arrays=arrays: rarefaction(*arrays, backend=backend),
-            baseline=(lambda arrays=arrays: one_at_a_time(arrays))
+            baseline=(lambda base=base: one_at_a_time(base))
             if device == "cpu"
-            else (lambda arrays=arrays: rarefaction(*arrays, backend="cpu")),
+            else (lambda base=base: rarefaction(*base, backend="cpu")),
             baseline_name="one account at a time" if device == "cpu" else "this op on the CPU",
+            baseline_rows=len(base[3]),
             gap=lambda arrays=arrays: gap(arrays, backend),
             tolerance=TOLERANCE,
+            target=Target("rows_per_s", len(arrays[3])) if accounts == MILLION else None,
         )
 
 
 def main() -> None:
     """Write one JSON row per case to a file or stdout."""
-    told = parser(__doc__, rows=20_000).parse_args()
-    device = chosen_device(told.device)
-    write(cases(device, told.rows, told.seed), device, told.repeats, told.out)
+    run_alone(__doc__, cases, ROWS)
 
 
 if __name__ == "__main__":

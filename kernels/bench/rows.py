@@ -18,7 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Of the libraries that any of the paths uses.
-LIBRARIES = ("numpy", "torch", "triton", "cupy-cuda13x", "cupy-cuda12x", "faiss-cpu")
+LIBRARIES = ("numpy", "scipy", "scikit-bio", "torch", "triton", "cupy-cuda13x", "cupy-cuda12x", "faiss-cpu")
+#: Seconds after which a slow baseline is not repeated again.
+BASELINE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a field of the row is to reach.
+
+    Attributes
+    ----------
+    field
+        Name of the field.
+    least
+        The least value that meets the target.
+    """
+
+    field: str
+    least: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,10 @@ class Case:
         The largest gap that may be timed.
     flops
         Floating-point operations that the answer needs, 0 where that says nothing.
+    baseline_rows
+        Rows that the baseline answers, if it is given a sample; as many as the call where None.
+    target
+        What the row is to reach at the default size; None where nothing was promised.
     """
 
     op: str
@@ -53,6 +75,8 @@ class Case:
     gap: Callable[[], float]
     tolerance: float
     flops: float = 0.0
+    baseline_rows: int | None = None
+    target: Target | None = None
 
 
 def cuda_is_here() -> bool:
@@ -72,17 +96,34 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds(call: Callable[[], object], repeats: int, device: str) -> NDArray[np.float64]:
-    """Return the wall seconds of each repeat, after one that is not counted."""
+def once(call: Callable[[], object], device: str) -> float:
+    """Return the wall seconds of one call."""
+    start = time.perf_counter()
     call()
     wait(device)
-    spent = np.empty(repeats)
-    for repeat in range(repeats):
-        start = time.perf_counter()
-        call()
-        wait(device)
-        spent[repeat] = time.perf_counter() - start
-    return spent
+    return time.perf_counter() - start
+
+
+def seconds(call: Callable[[], object], repeats: int, device: str) -> NDArray[np.float64]:
+    """Return the wall seconds of each repeat, after one that is not counted."""
+    once(call, device)
+    return np.array([once(call, device) for _ in range(repeats)])
+
+
+def in_turn(case: Case, repeats: int, device: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the wall seconds of call and baseline, in turn, so that other work on the machine slows both.
+
+    The first of each is not counted. The baseline stops early once it has taken `BASELINE_S`.
+    """
+    once(case.call, device)
+    once(case.baseline, device)
+    spent: list[float] = []
+    base: list[float] = []
+    for _ in range(repeats):
+        spent.append(once(case.call, device))
+        if sum(base) < BASELINE_S:
+            base.append(once(case.baseline, device))
+    return np.array(spent), np.array(base)
 
 
 def bf16_rate(repeats: int) -> float:
@@ -144,23 +185,26 @@ def row(case: Case, device: str, repeats: int, matmul_tflops: float | None) -> d
         raise SystemExit(
             f"{case.op}, {case.case}: expected a gap to the reference of {case.tolerance} at most, got {gap}"
         )
-    spent = seconds(case.call, repeats, device)
-    base = seconds(case.baseline, repeats, device)
+    spent, base = in_turn(case, repeats, device)
     p10, median, p90 = np.quantile(spent, [0.1, 0.5, 0.9])
+    base_median = float(np.median(base))
+    base_rows = case.rows if case.baseline_rows is None else case.baseline_rows
     tflops = case.flops / median / 1e12
-    return {
+    made: dict[str, object] = {
         "op": case.op,
         "case": case.case,
         **case.shape,
         "rows": case.rows,
         "repeats": repeats,
-        "p10_s": round(p10, 6),
-        "median_s": round(median, 6),
-        "p90_s": round(p90, 6),
+        "p10_s": round(p10, 9),
+        "median_s": round(median, 9),
+        "p90_s": round(p90, 9),
         "rows_per_s": round(case.rows / median),
         "baseline": case.baseline_name,
-        "baseline_median_s": round(float(np.median(base)), 6),
-        "speedup": round(float(np.median(base)) / median, 3),
+        "baseline_repeats": base.size,
+        "baseline_rows": base_rows,
+        "baseline_median_s": round(base_median, 9),
+        "speedup": float(f"{base_median / base_rows / (median / case.rows):.4g}"),
         "tflops": round(tflops, 4) if case.flops else None,
         "bf16_matmul_tflops": matmul_tflops,
         "share_of_bf16_matmul": round(tflops / matmul_tflops, 4) if matmul_tflops and case.flops else None,
@@ -171,17 +215,42 @@ def row(case: Case, device: str, repeats: int, matmul_tflops: float | None) -> d
         **versions(),
         "commit": commit(),
     }
+    return made | against(case.target, made)
 
 
-def parser(doc: str | None, *, rows: int) -> argparse.ArgumentParser:
+def against(target: Target | None, made: dict[str, object]) -> dict[str, object]:
+    """Return what a row says of its target: the target in words and whether it was met, None without one."""
+    if target is None:
+        return {"target": None, "target_met": None}
+    value = made[target.field]
+    met = isinstance(value, int | float) and bool(value >= target.least)
+    return {"target": f"{target.field} >= {target.least:g}", "target_met": met}
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
     """Return the options that all benchmarks share."""
-    made = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    description, _, rest = (doc or "").partition("\n")
+    made = argparse.ArgumentParser(
+        description=description, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: cuda if here")
-    made.add_argument("--rows", type=int, default=rows, help="rows of each case, about")
-    made.add_argument("--repeats", type=int, default=9)
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--repeats", type=int, default=9, help="of each timing; 9 when not given")
+    made.add_argument("--seed", type=int, default=0, help="of the data; 0 when not given")
     made.add_argument("--out", type=Path, help="file for the rows; stdout when not given")
     return made
+
+
+def run_alone(
+    doc: str | None, cases: Callable[[str, int, int], Iterable[Case]], sizes: dict[str, int]
+) -> None:
+    """Check and time the cases of one op as the command line asks; `sizes` are the rows by device."""
+    options = parser(doc)
+    options.add_argument(
+        "--rows", type=int, help=f"size of each case; {sizes['cpu']} on a CPU when not given"
+    )
+    told = options.parse_args()
+    device = chosen_device(told.device)
+    write(cases(device, told.rows or sizes[device], told.seed), device, told.repeats, told.out)
 
 
 def chosen_device(told: str) -> str:

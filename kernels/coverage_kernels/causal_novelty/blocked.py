@@ -9,6 +9,11 @@ from numpy.typing import NDArray
 SMALL = 64
 #: Floats of one group's vectors held at once (1 MB).
 GROUP_FLOATS = 1 << 18
+#: Largest square on the diagonal, half of which is computed in vain. Smaller ones waste less arithmetic, but
+#: each product is a place where BLAS threads wait for each other.
+DIAGONAL = 512
+#: Above and on the diagonal; made once, since making it takes longer than using it.
+_NOT_EARLIER = ~np.tri(DIAGONAL, k=-1, dtype=np.bool_)
 
 
 def causal_novelty(
@@ -29,8 +34,10 @@ def causal_novelty(
         group = max(1, GROUP_FLOATS // (length * max(length, vectors.shape[1])))
         for first in range(0, len(starts), group):
             _equal_segments(vectors, starts[first : first + group], length, best, nearest)
+    # One buffer for all tiles: fresh memory for each would cost as much as several passes over it.
+    buffer = np.empty(min(tile, int(lengths.max(initial=0))) ** 2, dtype=np.float32)
     for segment in np.flatnonzero(lengths > small).tolist():
-        _tiled_segment(vectors, int(offsets[segment]), int(offsets[segment + 1]), tile, best, nearest)
+        _tiled_segment(vectors, int(offsets[segment]), int(offsets[segment + 1]), tile, best, nearest, buffer)
     if history is not None and history_offsets is not None:
         _past(vectors, offsets, history, history_offsets, tile, best, nearest)
     novelty = np.clip(1 - best, 0, 2)
@@ -48,7 +55,7 @@ def _equal_segments(
     index = starts[:, None] + np.arange(length)
     rows = vectors[index].astype(np.float32, copy=False)
     similarity = rows @ rows.transpose(0, 2, 1)
-    np.copyto(similarity, -np.inf, where=_not_earlier(length))
+    np.copyto(similarity, -np.inf, where=_NOT_EARLIER[:length, :length])
     column = similarity[:, 1:].argmax(axis=2)
     later = index[:, 1:]
     best[later] = np.take_along_axis(similarity[:, 1:], column[:, :, None], axis=2)[:, :, 0]
@@ -62,23 +69,54 @@ def _tiled_segment(
     tile: int,
     best: NDArray[np.float32],
     nearest: NDArray[np.int64],
+    buffer: NDArray[np.float32],
 ) -> None:
     for top in range(start, stop, tile):
         bottom = min(top + tile, stop)
         rows = vectors[top:bottom].astype(np.float32, copy=False)
-        line = np.arange(bottom - top)
-        for left in range(start, bottom, tile):
-            diagonal = left == top
-            columns = rows if diagonal else vectors[left : left + tile].astype(np.float32, copy=False)
-            similarity = rows @ columns.T
-            if diagonal:
-                np.copyto(similarity, -np.inf, where=_not_earlier(bottom - top))
-            column = similarity.argmax(axis=1)
-            highest = similarity[line, column]
-            # Strictly above: tiles come in rising order, so a tie stays with the earlier prompt.
-            better = highest > best[top:bottom]
-            best[top:bottom][better] = highest[better]
-            nearest[top:bottom][better] = left + column[better]
+        # Tiles come in rising order, so a tie stays with the earlier prompt.
+        for left in range(start, top, tile):
+            columns = vectors[left : left + tile].astype(np.float32, copy=False)
+            _fold_tile(rows, columns, left, best[top:bottom], nearest[top:bottom], buffer)
+        _fold_triangle(rows, top, best[top:bottom], nearest[top:bottom], buffer)
+
+
+def _fold_triangle(
+    rows: NDArray[np.float32],
+    first: int,
+    best: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+    buffer: NDArray[np.float32],
+) -> None:
+    """Fold the rows before each row into its maximum; halves until little above the diagonal is computed."""
+    count = len(rows)
+    if count <= DIAGONAL:
+        _fold_tile(rows, rows, first, best, nearest, buffer)
+        return
+    half = count // 2
+    _fold_triangle(rows[:half], first, best[:half], nearest[:half], buffer)
+    _fold_tile(rows[half:], rows[:half], first, best[half:], nearest[half:], buffer)
+    _fold_triangle(rows[half:], first + half, best[half:], nearest[half:], buffer)
+
+
+def _fold_tile(
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    left: int,
+    best: NDArray[np.float32],
+    nearest: NDArray[np.int64],
+    buffer: NDArray[np.float32],
+) -> None:
+    """Fold the products with `columns`, of which `left` is the first, into the maxima of `rows`."""
+    similarity = buffer[: len(rows) * len(columns)].reshape(len(rows), len(columns))
+    np.matmul(rows, columns.T, out=similarity)
+    if rows is columns:
+        np.copyto(similarity, -np.inf, where=_NOT_EARLIER[: len(rows), : len(rows)])
+    column = similarity.argmax(axis=1)
+    highest = similarity[np.arange(len(rows)), column]
+    better = highest > best
+    best[better] = highest[better]
+    nearest[better] = left + column[better]
 
 
 def _past(
@@ -129,8 +167,3 @@ def _fold_past(
     better = highest >= best[rows]
     best[rows[better]] = highest[better]
     nearest[rows[better]] = len(vectors) + np.take_along_axis(keys, column, axis=1)[better]
-
-
-def _not_earlier(rows: int) -> NDArray[np.bool_]:
-    line = np.arange(rows)
-    return line[:, None] <= line
