@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from math import log1p
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 
 from coverage_lab.atlas import default_atlas
 from coverage_lab.atlas.label import MIN_PROMPTS, WITHHELD, label_cells, words_of
-from coverage_lab.errors import MissingExtraError
 
 ONE_OF_EACH = np.zeros((3, 1), dtype=np.int32)
 
@@ -146,12 +144,6 @@ def test_keywords_are_those_of_class_based_tf_idf() -> None:
     labels = _label(texts, fine=cells.tolist(), parents=[fine, fine, fine])
     assert list(labels[2]) == expected
     assert labels[0] == labels[2]
-
-
-def test_scikit_learn_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.feature_extraction", None)
-    with pytest.raises(MissingExtraError, match=r"scikit-learn.*coverage-lab\[atlas\]"):
-        _label(["garden"])
 
 
 def test_swear_words_are_never_shown():

@@ -1,6 +1,9 @@
 """Account states: tracing, and merging in any order and any split."""
 
+import dataclasses
 import hashlib
+import math
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traced import HashEncoder, tiny_atlas, traffic
 
-from coverage_lab.accounts import AccountStates, cells_table, curves_table, measure, merge, trace_prompts
+from coverage_lab.accounts import (
+    OPENINGS,
+    STRUCTURE,
+    AccountStates,
+    Distinct,
+    cells_table,
+    curves_table,
+    digests_of,
+    distinct_prompts,
+    measure,
+    members,
+    merge,
+    states_of,
+    trace,
+    trace_prompts,
+)
+from coverage_lab.accounts.wording import openings, structure
 from coverage_lab.schema import CELLS, CURVES, LEVELS, MEASURE_COLUMNS
+
+SUMS = ("vector_sums", "structure_sums", "structure_squares", "opening_sums")
 
 
 def assert_same(one: AccountStates, other: AccountStates, *, novelty: bool = True) -> None:
@@ -20,7 +41,8 @@ def assert_same(one: AccountStates, other: AccountStates, *, novelty: bool = Tru
     if novelty:
         np.testing.assert_array_equal(one.novelty, other.novelty)
     # Sums of floats: the order of the parts shows in the last bits only.
-    np.testing.assert_allclose(one.vector_sums, other.vector_sums, rtol=1e-12, atol=1e-12)
+    for name in SUMS:
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-12, atol=1e-12)
     for name in ("end_users", "sessions"):
         np.testing.assert_array_equal(getattr(one, name).account, getattr(other, name).account)
         np.testing.assert_array_equal(getattr(one, name).name, getattr(other, name).name)
@@ -83,6 +105,154 @@ def test_trace_against_hand_calculation():
     assert int(states.digests[0]) == digest
     assert states.end_users.counts(2).tolist() == [0, 1]
     assert encoder.calls == [["late", "early", "only"], ["only", "early", "early", "late"]]
+
+
+@given(rows=ROWS)
+def test_sums_are_those_of_every_prompt_sent_repeats_included(rows):
+    atlas, encoder = tiny_atlas(), HashEncoder()
+    states = trace_prompts(traffic(rows), encoder, atlas)
+    assert states.opening_sums.shape == (len(states.account_ids), OPENINGS)
+    for i, account_id in enumerate(states.account_ids):
+        sent = [row[2] for row in rows if row[0] == account_id]
+        for name, each in (
+            ("vector_sums", encoder.encode(sent)),
+            ("structure_sums", structure(sent)),
+            ("structure_squares", structure(sent).astype(np.float64) ** 2),
+            ("opening_sums", openings(sent).toarray()),
+        ):
+            sums = getattr(states, name)
+            assert sums.dtype == np.float64
+            expected = [math.fsum(column) for column in each.T.tolist()]
+            np.testing.assert_allclose(sums[i], expected, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+BANK = [f"text {i}: is it {'so' * (i % 5)}?" for i in range(12)]
+
+
+def a_bank() -> Distinct:
+    return distinct_prompts(BANK, HashEncoder().encode(BANK), tiny_atlas())
+
+
+def drawn(
+    rng: np.random.Generator, accounts: int
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """Draw accounts of 1 to 9 prompts of the bank: ids, offsets, timestamps (no two alike), which."""
+    sizes = rng.integers(1, 10, accounts)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    times = np.concatenate([np.sort(rng.permutation(1_000)[:size]) for size in sizes])
+    return tuple(f"a{i:02}" for i in range(accounts)), offsets, times, rng.integers(0, len(BANK), offsets[-1])
+
+
+@pytest.mark.parametrize("block", [1, 7, 16_384])
+def test_states_of_a_bank_are_those_of_the_traced_text(monkeypatch, block):
+    monkeypatch.setattr(trace, "_BLOCK", block)
+    ids, offsets, times, which = drawn(np.random.default_rng(block), 20)
+    account = np.repeat(np.arange(20), np.diff(offsets))
+    rows = [(ids[a], int(t), BANK[w], f"u{w % 3}") for a, t, w in zip(account, times, which, strict=True)]
+    users = members(account, digests_of([row[3] for row in rows]))
+    states = states_of(ids, offsets, times * 1_000_000, which, a_bank(), end_users=users)
+    assert_same(states, trace_prompts(traffic(rows), HashEncoder(), tiny_atlas()), novelty=False)
+    # Blocks of other sizes multiply in another order.
+    np.testing.assert_allclose(
+        states.novelty, trace_prompts(traffic(rows), HashEncoder(), tiny_atlas()).novelty, atol=1e-6
+    )
+
+
+def test_chunks_of_accounts_merge_to_the_whole():
+    ids, offsets, times, which = drawn(np.random.default_rng(3), 9)
+    bank = a_bank()
+    whole = states_of(ids, offsets, times, which, bank)
+    parts = []
+    for first in (0, 3, 6):
+        cuts = offsets[first : first + 4]
+        rows = slice(cuts[0], cuts[-1])
+        parts.append(states_of(ids[first : first + 3], cuts - cuts[0], times[rows], which[rows], bank))
+    assert_same(merge(parts), whole)
+
+
+def test_novelty_that_is_given_is_kept_but_for_repeats():
+    which = np.array([0, 1, 0, 2])
+    given_novelty = np.array([np.nan, 0.5, 0.25, 0.75], dtype=np.float32)
+    states = states_of(("a",), np.array([0, 4]), np.arange(4), which, a_bank(), novelty=given_novelty)
+    np.testing.assert_array_equal(states.novelty, np.array([np.nan, 0.5, 0, 0.75], np.float32))
+    assert given_novelty[2] == 0.25
+    assert states.end_users.counts(1).tolist() == [0]
+
+
+def test_a_bank_moves_to_another_atlas_by_its_cells():
+    bank = a_bank()
+    cells = np.arange(3 * len(BANK), dtype=np.int32).reshape(-1, 3)
+    moved = dataclasses.replace(bank, cells=cells)
+    states = states_of(("a",), np.array([0, 2]), np.arange(2), np.array([4, 1]), moved)
+    assert states.cells.tolist() == [[12, 13, 14], [3, 4, 5]]
+
+
+def test_a_large_bank_is_read_in_place():
+    rows = 50_000
+    tiled = np.arange(rows) % len(BANK)
+    small = a_bank()
+    bank = Distinct(
+        vectors=small.vectors[tiled],
+        digests=np.arange(rows, dtype=np.uint64),
+        cells=small.cells[tiled],
+        structure=small.structure[tiled],
+        openings=small.openings[tiled],
+    )
+    least = min(bank.vectors.nbytes, bank.structure.nbytes, bank.openings.data.nbytes, bank.cells.nbytes)
+    tracemalloc.start()
+    states_of(("a",), np.array([0, 5]), np.arange(5), np.array([1, 2, 3, 4, 49_999]), bank)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < least / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("account_ids", {"account_ids": ("b", "a")}),
+        ("account_ids", {"account_ids": ("a", "a")}),
+        ("offsets", {"offsets": np.array([0, 4])}),
+        ("offsets", {"offsets": np.array([0, 4, 4])}),
+        ("offsets", {"offsets": np.array([0, 2, 3])}),
+        ("offsets", {"offsets": np.array([1, 2, 4])}),
+        ("timestamps", {"timestamps": np.arange(3)}),
+        ("timestamps", {"timestamps": np.array([0, 1, 3, 2])}),
+        ("novelty", {"novelty": np.zeros(3, np.float32)}),
+        ("which", {"which": np.array([0, 1, 2, 12])}),
+        ("which", {"which": np.array([0, -1, 2, 3])}),
+    ],
+)
+def test_states_of_what_does_not_fit_names_it(name, change):
+    fitting = {
+        "account_ids": ("a", "b"),
+        "offsets": np.array([0, 2, 4]),
+        "timestamps": np.array([5, 6, 0, 1]),
+        "which": np.array([3, 2, 1, 0]),
+    }
+    bank = a_bank()
+    states_of(**fitting, distinct=bank)
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        states_of(**fitting | change, distinct=bank)
+
+
+def test_equal_moments_are_sorted_by_digest():
+    bank = a_bank()
+    low, high = np.argsort(bank.digests)[[0, -1]]
+    states_of(("a",), np.array([0, 2]), np.zeros(2, np.int64), np.array([low, high]), bank)
+    with pytest.raises(ValueError, match="by time, then by digest"):
+        states_of(("a",), np.array([0, 2]), np.zeros(2, np.int64), np.array([high, low]), bank)
+
+
+def test_no_account_of_a_bank_is_the_empty_state():
+    nothing = np.empty(0, np.int64)
+    states = states_of((), np.zeros(1, np.int64), nothing, nothing, a_bank())
+    assert_same(states, AccountStates.empty(HashEncoder.dim))
+    for name in SUMS:
+        assert getattr(states, name).shape == getattr(AccountStates.empty(HashEncoder.dim), name).shape
+    assert states.structure_sums.shape == (0, len(STRUCTURE))
+    assert distinct_prompts([], np.empty((0, 16), np.float32), tiny_atlas()).openings.shape == (0, OPENINGS)
+    with pytest.raises(ValueError, match="vectors: expected 1 rows"):
+        distinct_prompts(["one"], np.empty((0, 16), np.float32), tiny_atlas())
 
 
 def test_measures_have_every_column_and_null_where_undefined():

@@ -1,15 +1,25 @@
 """Account state: what is kept of an account's prompts, and everything that is computed from it."""
 
+from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
 from coverage_lab.accounts.measure import Measures, cells_table, curves_table, measure
-from coverage_lab.accounts.state import AccountStates, merge
-from coverage_lab.accounts.trace import trace_prompts
+from coverage_lab.accounts.state import AccountStates, Members, members, merge
+from coverage_lab.accounts.trace import states_of, trace_prompts
+from coverage_lab.accounts.wording import OPENINGS, STRUCTURE
 
 __all__ = [
+    "OPENINGS",
+    "STRUCTURE",
     "AccountStates",
+    "Distinct",
     "Measures",
+    "Members",
     "cells_table",
     "curves_table",
+    "digests_of",
+    "distinct_prompts",
     "measure",
+    "members",
     "merge",
+    "states_of",
     "trace_prompts",
 ]

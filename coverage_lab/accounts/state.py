@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_lab.accounts.wording import OPENINGS, STRUCTURE
+
 
 @dataclass(frozen=True, eq=False)
 class Members:
@@ -27,6 +29,11 @@ class Members:
     def counts(self, accounts: int) -> NDArray[np.int64]:
         """Distinct names of each of `accounts` accounts, shape ``(accounts,)``."""
         return np.bincount(self.account, minlength=accounts).astype(np.int64)
+
+    @staticmethod
+    def nobody() -> Members:
+        """No account was seen with any name."""
+        return Members(np.empty(0, np.int64), np.empty(0, np.uint64))
 
 
 def members(account: NDArray[np.int64], name: NDArray[np.uint64]) -> Members:
@@ -64,7 +71,12 @@ class AccountStates:
         exactly; summaries of novelty depend on the cut until a part is traced with its history.
     vector_sums : float64 (A, d)
         Sum of the account's unit vectors; the mean vector is this over the prompts. Sums add over
-        parts, so after a merge the last bits depend on the order (relative 1e-12).
+        parts, so after a merge the last bits depend on the order (relative 1e-12); so do the next three.
+    structure_sums, structure_squares : float64 (A, t)
+        Sum and sum of squares of the prompts' structure (`coverage_lab.accounts.STRUCTURE`).
+    opening_sums : float64 (A, 1024)
+        Sum of the prompts' hashed opening words (`coverage_lab.accounts.wording.openings`): 8 kB, the
+        largest part of an account of few prompts.
     end_users, sessions : Members
         Hashed end users and sessions.
     """
@@ -76,6 +88,9 @@ class AccountStates:
     cells: NDArray[np.int32]
     novelty: NDArray[np.float32]
     vector_sums: NDArray[np.float64]
+    structure_sums: NDArray[np.float64]
+    structure_squares: NDArray[np.float64]
+    opening_sums: NDArray[np.float64]
     end_users: Members
     sessions: Members
 
@@ -87,7 +102,6 @@ class AccountStates:
     @staticmethod
     def empty(dim: int, *, levels: int = 3) -> AccountStates:
         """State of no account: the neutral element of `merge`."""
-        nobody = Members(np.empty(0, np.int64), np.empty(0, np.uint64))
         return AccountStates(
             account_ids=(),
             offsets=np.zeros(1, np.int64),
@@ -96,8 +110,11 @@ class AccountStates:
             cells=np.empty((0, levels), np.int32),
             novelty=np.empty(0, np.float32),
             vector_sums=np.empty((0, dim), np.float64),
-            end_users=nobody,
-            sessions=nobody,
+            structure_sums=np.empty((0, len(STRUCTURE)), np.float64),
+            structure_squares=np.empty((0, len(STRUCTURE)), np.float64),
+            opening_sums=np.empty((0, OPENINGS), np.float64),
+            end_users=Members.nobody(),
+            sessions=Members.nobody(),
         )
 
 
@@ -128,9 +145,6 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
     digests = np.concatenate([part.digests for part in parts])
     cells = np.concatenate([part.cells for part in parts])
     novelty = np.concatenate([part.novelty for part in parts])
-    vector_sums = np.zeros((len(ids), parts[0].vector_sums.shape[1]))
-    for part, place in zip(parts, places, strict=True):
-        vector_sums[place] += part.vector_sums
     # Novelty is the last key so that equal prompts of one moment come in one order however they were split.
     order = np.lexsort((np.nan_to_num(-novelty, nan=-np.inf), digests, timestamps, account))
     account, digests, novelty = account[order], digests[order], novelty[order]
@@ -141,7 +155,10 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
         digests=digests,
         cells=cells[order],
         novelty=np.where(repeats(account, digests), np.float32(0), novelty),
-        vector_sums=vector_sums,
+        vector_sums=_added([part.vector_sums for part in parts], places, len(ids)),
+        structure_sums=_added([part.structure_sums for part in parts], places, len(ids)),
+        structure_squares=_added([part.structure_squares for part in parts], places, len(ids)),
+        opening_sums=_added([part.opening_sums for part in parts], places, len(ids)),
         end_users=_merged_members([part.end_users for part in parts], places),
         sessions=_merged_members([part.sessions for part in parts], places),
     )
@@ -154,6 +171,15 @@ def repeats(account: NDArray[np.int64], digests: NDArray[np.uint64]) -> NDArray[
     later, earlier = order[1:], order[:-1]
     again[later] = (account[later] == account[earlier]) & (digests[later] == digests[earlier])
     return again
+
+
+def _added(
+    parts: Sequence[NDArray[np.float64]], places: Sequence[NDArray[np.int64]], accounts: int
+) -> NDArray[np.float64]:
+    sums = np.zeros((accounts, parts[0].shape[1]))
+    for part, place in zip(parts, places, strict=True):
+        sums[place] += part
+    return sums
 
 
 def _merged_members(parts: Sequence[Members], places: Sequence[NDArray[np.int64]]) -> Members:

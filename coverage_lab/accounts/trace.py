@@ -1,20 +1,25 @@
-"""Prompts → account states: encode, assign to cells, compare with earlier prompts."""
+"""Prompts → account states: encode, assign to cells, compare with earlier prompts, sum."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
 from coverage_lab.accounts.state import AccountStates, Members, members, repeats
+from coverage_lab.accounts.wording import OPENINGS
 from coverage_lab.atlas import Atlas
 from coverage_lab.encoders import Encoder, encode_unique
 from coverage_lab.measures import novelty as causal_novelty
 from coverage_lab.progress import Progress, silent
+
+#: Rows of whole accounts whose vectors are gathered at once (25 MB at 384 dimensions).
+_BLOCK = 16_384
 
 
 def trace_prompts(
@@ -46,29 +51,151 @@ def trace_prompts(
 
     texts = prompts["prompt"].to_pylist()
     vectors, which = encode_unique(encoder, texts, progress=progress)
-    digests = _hashed(texts)
+    first = np.unique(which, return_index=True)[1]
+    distinct = distinct_prompts([texts[row] for row in first], vectors, atlas)
     timestamps = prompts["timestamp"].cast(pa.int64()).to_numpy()
 
-    order = np.lexsort((digests, timestamps, account))
-    account, which, digests = account[order], which[order], digests[order]
-    offsets = np.searchsorted(account, np.arange(len(names) + 1)).astype(np.int64)
-    cells_of_unique = atlas.assign(vectors)
-    ordered = vectors[which]
-    novelty, _ = causal_novelty(ordered, offsets)
-    sums = np.add.reduceat(ordered, offsets[:-1], axis=0, dtype=np.float64)
-    # A repeat to the letter has novelty 0 exactly, not what rounding makes of 1 − x·x.
-    novelty = np.where(repeats(account, digests), np.float32(0), novelty)
-    return AccountStates(
-        account_ids=tuple(names[i] for i in by_name),
-        offsets=offsets,
-        timestamps=timestamps[order],
-        digests=digests,
-        cells=cells_of_unique[which],
-        novelty=novelty,
-        vector_sums=sums,
+    order = np.lexsort((distinct.digests[which], timestamps, account))
+    account = account[order]
+    return states_of(
+        tuple(names[i] for i in by_name),
+        np.searchsorted(account, np.arange(len(names) + 1)).astype(np.int64),
+        timestamps[order],
+        which[order],
+        distinct,
         end_users=_members(prompts["end_user"], order, account),
         sessions=_members(prompts["session"], order, account),
     )
+
+
+def states_of(
+    account_ids: tuple[str, ...],
+    offsets: NDArray[np.int64],
+    timestamps: NDArray[np.int64],
+    which: NDArray[np.int64],
+    distinct: Distinct,
+    *,
+    end_users: Members | None = None,
+    sessions: Members | None = None,
+    novelty: NDArray[np.float32] | None = None,
+) -> AccountStates:
+    """Make the states of accounts whose prompts are rows of a bank of distinct prompts.
+
+    The bank is read in place, a few thousand rows at a time, so that it may be much larger than the
+    accounts of one call; accounts may be cut over calls anyhow.
+
+    Parameters
+    ----------
+    account_ids : tuple of str (A,)
+        Sorted, unique.
+    offsets : int64 (A + 1,)
+        Account i sent rows ``offsets[i]:offsets[i + 1]``, at least one.
+    timestamps : int64 (N,)
+        Microseconds since 1970, UTC.
+    which : int64 (N,)
+        Row of `distinct` that each prompt is. Prompts of an account are sorted by (time, digest): what
+        ``np.lexsort((distinct.digests[which], timestamps, account))`` orders.
+    end_users, sessions : Members
+        Hashed end users and sessions; nobody when not given.
+    novelty : float32 (N,)
+        As `coverage_lab.measures.novelty` gives it for these rows; computed when not given.
+
+    Raises
+    ------
+    ValueError
+        The arrays don't fit together, or are not sorted as said.
+    """
+    _check(account_ids, offsets, timestamps, which, distinct, novelty)
+    digests = distinct.digests[which]
+    account = np.repeat(np.arange(len(account_ids)), np.diff(offsets))
+    _check_order(account, timestamps, digests)
+    size, rows = len(account_ids), len(which)
+    novelties = np.empty(rows, np.float32) if novelty is None else novelty
+    vector_sums = np.empty((size, distinct.vectors.shape[1]))
+    structure_sums = np.empty((size, distinct.structure.shape[1]))
+    structure_squares = np.empty_like(structure_sums)
+    opening_sums = np.empty((size, OPENINGS))
+    for start, stop in _blocks(offsets):
+        begin, end = offsets[start], offsets[stop]
+        cuts, taken = offsets[start : stop + 1] - begin, which[begin:end]
+        vectors = distinct.vectors[taken]
+        if novelty is None:
+            novelties[begin:end] = causal_novelty(vectors, cuts)[0]
+        vector_sums[start:stop] = _summed(vectors, cuts)
+        structure = distinct.structure[taken].astype(np.float64)
+        structure_sums[start:stop] = _summed(structure, cuts)
+        structure_squares[start:stop] = _summed(structure**2, cuts)
+        opening_sums[start:stop] = _summed_openings(distinct, taken, cuts)
+    return AccountStates(
+        account_ids=account_ids,
+        offsets=offsets,
+        timestamps=timestamps,
+        digests=digests,
+        cells=distinct.cells[which],
+        # A repeat to the letter has novelty 0 exactly, not what rounding makes of 1 − x·x.
+        novelty=np.where(repeats(account, digests), np.float32(0), novelties),
+        vector_sums=vector_sums,
+        structure_sums=structure_sums,
+        structure_squares=structure_squares,
+        opening_sums=opening_sums,
+        end_users=Members.nobody() if end_users is None else end_users,
+        sessions=Members.nobody() if sessions is None else sessions,
+    )
+
+
+def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut accounts into ranges of at most `_BLOCK` prompts, or of one account that has more."""
+    start = 0
+    while start < len(offsets) - 1:
+        last = int(np.searchsorted(offsets, offsets[start] + _BLOCK, side="right")) - 1
+        stop = max(start + 1, last)
+        yield start, stop
+        start = stop
+
+
+def _summed(rows: NDArray[np.floating], cuts: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.add.reduceat(rows, cuts[:-1], axis=0, dtype=np.float64)
+
+
+def _summed_openings(
+    distinct: Distinct, taken: NDArray[np.int64], cuts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum sparse rows per account; a sparse product would convert the whole bank to float64."""
+    rows, size = distinct.openings[taken], len(cuts) - 1
+    account = np.repeat(np.repeat(np.arange(size), np.diff(cuts)), np.diff(rows.indptr))
+    column = account * OPENINGS + rows.indices
+    sums = np.bincount(column, weights=rows.data, minlength=size * OPENINGS)
+    return sums.astype(np.float64, copy=False).reshape(size, OPENINGS)
+
+
+def _check(
+    account_ids: tuple[str, ...],
+    offsets: NDArray[np.int64],
+    timestamps: NDArray[np.int64],
+    which: NDArray[np.int64],
+    distinct: Distinct,
+    novelty: NDArray[np.float32] | None,
+) -> None:
+    if any(one >= other for one, other in pairwise(account_ids)):
+        raise ValueError("account_ids: expected sorted ids, each once")
+    if offsets.shape != (len(account_ids) + 1,):
+        raise ValueError(f"offsets: expected shape ({len(account_ids) + 1},), got {offsets.shape}")
+    if offsets[0] != 0 or offsets[-1] != len(which) or (np.diff(offsets) < 1).any():
+        raise ValueError(f"offsets: expected a rise from 0 to {len(which)} with a prompt in each account")
+    for name, values in (("timestamps", timestamps), ("novelty", novelty)):
+        if values is not None and values.shape != which.shape:
+            raise ValueError(f"{name}: expected shape {which.shape} as which, got {values.shape}")
+    if len(which) and not 0 <= which.min() <= which.max() < len(distinct.digests):
+        raise ValueError(f"which: expected rows 0 to {len(distinct.digests) - 1} of distinct")
+
+
+def _check_order(
+    account: NDArray[np.int64], timestamps: NDArray[np.int64], digests: NDArray[np.uint64]
+) -> None:
+    later = timestamps[1:] > timestamps[:-1]
+    tied = (timestamps[1:] == timestamps[:-1]) & (digests[1:] >= digests[:-1])
+    if not ((account[1:] != account[:-1]) | later | tied).all():
+        raise ValueError("timestamps: expected each account's prompts sorted by time, then by digest")
 
 
 def _members(column: pa.ChunkedArray, order: NDArray[np.int64], account: NDArray[np.int64]) -> Members:
@@ -76,10 +203,5 @@ def _members(column: pa.ChunkedArray, order: NDArray[np.int64], account: NDArray
     present = pc.is_valid(column).to_numpy()[order]
     taken = column.take(pa.array(order[present]))
     encoded = pc.dictionary_encode(taken).combine_chunks()
-    hashed = _hashed(encoded.dictionary.to_pylist())
+    hashed = digests_of(encoded.dictionary.to_pylist())
     return members(account[present], hashed[encoded.indices.to_numpy(zero_copy_only=False)])
-
-
-def _hashed(texts: Sequence[str]) -> NDArray[np.uint64]:
-    raw = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
-    return np.frombuffer(raw, dtype="<u8").astype(np.uint64)

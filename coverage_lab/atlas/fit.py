@@ -79,8 +79,6 @@ def fit_atlas(
     AtlasError
         Shapes don't agree, vectors are not unit rows, no row is reference, or there are fewer distinct
         vectors than fine cells.
-    MissingExtraError
-        Labels are wanted and scikit-learn is not installed.
 
     References
     ----------

@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.errors import MissingExtraError
-
 #: A word is published only if this many prompts have it, besides the rule on accounts.
 MIN_PROMPTS = 5
 KEYWORDS = 4
@@ -68,11 +66,6 @@ def label_cells(
         Cells per level.
     min_accounts
         Least number of accounts that a published word must come from.
-
-    Raises
-    ------
-    MissingExtraError
-        scikit-learn is not installed.
     """
     words, occurrence = _published_words(texts, accounts, min_accounts)
     levels: list[tuple[str, ...]] = []
@@ -126,15 +119,10 @@ def _word() -> re.Pattern[str]:
 
 @lru_cache(maxsize=1)
 def _stop_words() -> frozenset[str]:
-    return frozenset(_sklearn_text().ENGLISH_STOP_WORDS)
+    # Here and below: these imports take two seconds, which reading an atlas need not wait.
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-
-def _sklearn_text() -> Any:
-    try:
-        from sklearn.feature_extraction import text
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", "atlas", "labelling an atlas") from error
-    return text
+    return frozenset(ENGLISH_STOP_WORDS)
 
 
 def _sparse() -> Any:
@@ -148,7 +136,9 @@ def _published_words(
     texts: Sequence[str], accounts: NDArray[np.int64], min_accounts: int
 ) -> tuple[NDArray[np.str_], Any]:
     """Return the words that may be shown, and the 0/1 matrix (sparse, N × words) of who has which."""
-    counter = _sklearn_text().CountVectorizer(analyzer=words_of, binary=True, dtype=np.int32)
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    counter = CountVectorizer(analyzer=words_of, binary=True, dtype=np.int32)
     try:
         occurrence = counter.fit_transform(texts)
     except ValueError:  # scikit-learn's answer to texts without a single word
