@@ -1,4 +1,4 @@
-"""The command line: `coverage-lab run | explain | simulate | atlas | serve`."""
+"""The command line: `coverage-lab run | explain | calibrate | simulate | evaluate | atlas | serve`."""
 
 from __future__ import annotations
 
@@ -56,6 +56,14 @@ class EncoderChoice(StrEnum):
 
     static = "static"
     minilm = "minilm"
+
+
+class Precision(StrEnum):
+    """What a transformer computes in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 ConfigOption = Annotated[
@@ -147,6 +155,14 @@ def run(
         f"quarantined; {counts['accounts']:,} accounts: "
         + ", ".join(f"{number:,} {verdict}" for verdict, number in verdicts.items())
     )
+    discoveries = manifest.get("discoveries")
+    if isinstance(discoveries, dict):
+        out.print(
+            f"Discoveries among {discoveries['judged']:,} judged accounts: {discoveries['found']:,} "
+            f"(q at most {discoveries['rate']:g})."
+        )
+        if discoveries["note"]:
+            out.print(discoveries["note"])
     if "done" not in worked:
         out.print(f"This very run was finished on {manifest['created']}; nothing was computed again.")
     out.print(f"Report: {output / 'report.html'}", markup=False, soft_wrap=True)
@@ -182,6 +198,60 @@ def explain(
 
 
 @app.command()
+def calibrate(
+    results: Annotated[Path, typer.Argument(metavar="RUN", help="The OUTPUT folder of a finished run.")],
+    to: Annotated[Path, typer.Option("--out", help="The scorecard to write, a JSON file; must not exist.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Reviewers' labels: a .csv or .parquet file with the columns `account_id` and `label` "
+            "(benign, harvest or unknown). Accounts that it does not name are not used."
+        ),
+    ] = None,
+    contamination: Annotated[
+        float | None,
+        typer.Option(
+            help="Without labels: the largest share of harvesting accounts to guard against, 0 to 0.2; "
+            "0.05 when not given.",
+            min=0,
+            max=0.2,
+        ),
+    ] = None,
+) -> None:
+    """Calibrate the scorecard of a run on the run's own accounts, with or without reviewers' labels.
+
+    The score stays the same; the benign accounts that p-values compare with become yours in place of those
+    that ship. Without labels the highest scores are taken for possible harvests, and p-values below the
+    share `--contamination` rest on an extrapolated tail. Use the file as `detect.scorecard` in the config.
+    It holds each account's score and number of prompts, and no account_id.
+
+    Example: `coverage-lab calibrate results --out scorecard.json --contamination 0.05`
+    """
+    from coverage_lab.jobs.calibration import recalibrate
+
+    made = recalibrate(results, to, labels=labels, contamination=contamination)
+    card = made.scorecard
+    out.print(
+        f"{made.used:,} of {made.accounts:,} scored accounts are what p-values compare with, "
+        f"{card.calibration.neighbours:,} of similar size at a time."
+    )
+    out.print(f"Smallest p-value: {card.smallest_p:.3g}.")
+    if card.smallest_p > made.review_p:
+        out.print(
+            f"That is above detect.review_p = {made.review_p:g}: with so few accounts none can be for review."
+        )
+    if made.extrapolated_below:
+        out.print(f"p-values below {made.extrapolated_below:g} rest on an extrapolated tail.")
+    if made.benign is not None:
+        auroc = "not known (no account labelled harvest)" if made.auroc is None else f"{made.auroc:.3f}"
+        out.print(
+            f"Labels: {made.benign:,} benign, {made.harvest:,} harvest; {made.without_account:,} of accounts "
+            f"that were not judged. AUROC of the score on them: {auroc}."
+        )
+    out.print(f"Scorecard: {to}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def simulate(
     folder: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for traffic.parquet and truth.parquet.")
@@ -210,11 +280,117 @@ def simulate(
         if corpora is None:
             day = simulate_day(seed=seed, accounts=accounts, date=date.date(), progress=progress)
         else:
-            from coverage_lab.evaluate.corpora import day_of_corpora
+            from coverage_lab.evaluate.day import day_of_corpora
 
             day = day_of_corpora(corpora, accounts=accounts, seed=seed, date=date.date(), progress=progress)
         traffic, truth = write_day(day, folder)
     out.print(f"{day.traffic.num_rows:,} prompts: {traffic}\nwho is who:    {truth}", markup=False)
+
+
+@app.command()
+def evaluate(
+    corpora: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CORPORA",
+            help="Folder of `<kind>_<name>.parquet`, each with a column `prompt` and, where known, `user`. "
+            "Kinds: A harvest, B benchmark, C red-team, D task use, E chat. Languages from CATALOG.csv "
+            "(columns `file`, `language`) where there is one.",
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
+    encoder: EncoderOption = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of `minilm`; `bfloat16` is much faster on a GPU.")
+    ] = Precision.float32,
+    together: Annotated[
+        Path | None,
+        typer.Option(
+            help="Corpora that share an origin and must not be parted, one group a line "
+            "(`configs/together.txt` for this project's own). Those that share prompts are found anyway."
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Parts of the corpora, each held out in turn.", min=2)] = 5,
+    rows: Annotated[
+        int,
+        typer.Option(
+            help="Prompts kept of each corpus; a harvest is split over 100 accounts from 5000.", min=50
+        ),
+    ] = 2400,
+    accounts: Annotated[
+        int, typer.Option(help="Ordinary accounts, each judged at all sizes it reaches.", min=1)
+    ] = 600,
+    repeats: Annotated[int, typer.Option(help="Harvests of each corpus, on each rung.", min=1)] = 1,
+    longest: Annotated[int, typer.Option(help="Prompts of an account at most.", min=50)] = 1000,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines/--no-baselines", help="Run the published methods beside the detector."),
+    ] = True,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one; may be given again. An unknown one lists them all."),
+    ] = None,
+    cells: Annotated[
+        str, typer.Option(help="Cells of each fold's atlas per level, coarse,middle,fine.")
+    ] = "64,512,2048",
+    train: Annotated[
+        int, typer.Option(help="Accounts that each fold learns from, besides the harvests.", min=1)
+    ] = 2000,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps vectors (no text), so that nothing is encoded twice."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same results to the byte.", min=0)] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in OUT.")] = False,
+) -> None:
+    """Measure how well harvests are told from customers, on corpora that no model has seen.
+
+    Builds accounts whose truth is known: customers of five kinds, evaluation runs, red-team research, and
+    harvests in file order, shuffled, de-duplicated, paced, mixed with ordinary traffic and split over many
+    accounts. Then scores each by the detector and by published methods, all made without the account's
+    corpus and its near-duplicates: atlas, reference mass, models and calibration.
+
+    Writes to OUT: `benchmark.html` (start here), `results.json` (every figure) and `accounts.parquet` (every
+    account with its scores; no text).
+
+    Example: `coverage-lab evaluate corpora/ results --encoder static --cache vectors/`
+    """
+    from coverage_lab.config import EncoderConfig
+    from coverage_lab.evaluate.evaluation import PAGE, evaluate_corpora
+    from coverage_lab.evaluate.results import table
+
+    if baseline and not baselines:
+        raise ConfigError("--baseline: can't be given together with --no-baselines")
+    config = EncoderConfig(name="auto" if encoder is None else encoder.value, precision=precision.value)
+    with _bars() as progress:
+        results = evaluate_corpora(
+            corpora,
+            folder,
+            encoder=config,
+            baselines=(baseline or None) if baselines else (),
+            together=together,
+            folds=folds,
+            rows=rows,
+            accounts=accounts,
+            repeats=repeats,
+            longest=longest,
+            cells=_three_cells(cells),
+            train=train,
+            cache=cache,
+            seed=seed,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    out.print(table(results))
+    out.print(f"Page: {folder / PAGE}", markup=False, soft_wrap=True)
+
+
+def _three_cells(cells: str) -> tuple[int, int, int]:
+    try:
+        coarse, middle, fine = (int(part) for part in cells.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--cells {cells!r}: expected three numbers such as 64,512,4096") from error
+    return coarse, middle, fine
 
 
 @atlas_app.command("build")
@@ -238,14 +414,9 @@ def atlas_build(
     from coverage_lab.jobs.reference import build_atlas
 
     settings = _configured(config, encoder)
-    try:
-        coarse, middle, fine = (int(part) for part in cells.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--cells {cells!r}: expected three numbers such as 64,512,4096") from error
+    sizes = _three_cells(cells)
     with _bars() as progress:
-        atlas = build_atlas(
-            traffic, folder, settings, sizes=(coarse, middle, fine), seed=seed, progress=progress
-        )
+        atlas = build_atlas(traffic, folder, settings, sizes=sizes, seed=seed, progress=progress)
     out.print(f"atlas {atlas.id[:12]} in {folder}", markup=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: The nested levels of an atlas, coarsest first.
 LEVELS = ("coarse", "middle", "fine")
@@ -89,6 +89,10 @@ LEVEL_MEASURES = {
     "growth_vs_reference": "ln of cells reached over those expected of ordinary traffic",
     "growth_vs_uniform": "cells reached over those expected of a uniform sweep, 0 and up",
     "order_z": "mean standardised gap of first visits to their exchangeable expectation; > 0 = sooner",
+    "return_z": "prompts in the cell of the one before, in sd of a random order; < 0 = seldom stays",
+    "evenness": "how evenly the reached cells are used, 0..1; 1 = all alike",
+    "dispersion_z": "scatter of the counts about ordinary traffic's shares, in sd; < 0 = more even",
+    "discount": "Pitman-Yor discount, -1..1; near 1 = new cells without end, < 0 = a limited ground, swept",
 }
 
 #: Measures that no level belongs to.
@@ -97,6 +101,7 @@ ACCOUNT_MEASURES = {
     "novelty_p10": "10th percentile of novelty",
     "novelty_median": "median of novelty",
     "novelty_low_share": "share of prompts with novelty below 0.1, 0..1",
+    "novelty_hole": "ln of near repeats over those that the ring around them lets expect; < 0 = cut off",
     "repeat_share": "share of prompts that repeat an earlier one to the letter, 0..1",
 }
 
@@ -106,7 +111,31 @@ MEASURE_COLUMNS = tuple(f"{name}_{level}" for level in LEVELS for name in LEVEL_
 )
 
 VERDICTS = ("clear", "watch", "review", "inconclusive")
-ARCHETYPES = ("task_use", "mixed_product", "multi_tenant", "harvesting", "unknown")
+ARCHETYPES = (
+    "task_use",
+    "mixed_product",
+    "personal_use",
+    "multi_tenant",
+    "data_processing",
+    "evaluation_run",
+    "red_team_research",
+    "harvesting",
+    "unknown",
+)
+
+#: What a reviewer weighs beside score and p-value, in `ACCOUNTS` and `FLAGS` alike.
+_EVIDENCE = (
+    # Benjamini-Hochberg adjusted p-value among the run's accounts that were judged (a p-value and at least
+    # detect.min_prompts prompts); null for the others, and in the service, which sees one request only
+    pa.field("q_value", pa.float64()),
+    # 0..1 of the account's prompts, with a 90% interval; null where no scorecard can tell
+    pa.field("harvested_share", pa.float64()),
+    pa.field("harvested_share_low", pa.float64()),
+    pa.field("harvested_share_high", pa.float64()),
+    # the score if the prompts in its three top fine cells had not been sent; null unless p <= detect.watch_p
+    # and at least detect.min_prompts prompts are left
+    pa.field("score_without_top_cells", pa.float64()),
+)
 
 #: One account a row, by account_id. A measure that is not defined (too few prompts) is null.
 ACCOUNTS = pa.schema(
@@ -121,8 +150,12 @@ ACCOUNTS = pa.schema(
         pa.field("score", pa.float64()),
         pa.field("p_value", pa.float64()),  # conformal, against benign accounts of similar size
         pa.field("style_points", pa.float64()),  # log-odds of the score that prompt style adds, any sign
+        pa.field("wording_points", pa.float64()),  # the same of the prompts' opening words
         _required("verdict", pa.string()),
         _required("archetype", pa.string()),
+        # 0..1, the model's for `archetype`; null where unknown, or where named end users decide it
+        pa.field("archetype_probability", pa.float64()),
+        *_EVIDENCE,
         _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),
         *[pa.field(name, pa.float64()) for name in MEASURE_COLUMNS],
     ]
@@ -165,6 +198,8 @@ FLAGS = pa.schema(
         _required("prompts", pa.int64()),
         pa.field("score", pa.float64()),
         pa.field("p_value", pa.float64()),
+        pa.field("archetype_probability", pa.float64()),
+        *_EVIDENCE,
         _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),
         _required("atlas_id", pa.string()),
         _required("encoder_id", pa.string()),

@@ -30,6 +30,9 @@ HOSTILE_IDS = (
     "[red]rich markup[/red] {{ 7*7 }} $(id) 'quoted'",
 )
 
+#: The sentence on a small calibration, with what no page may take for a tag.
+NOTE = "No account can be a discovery by itself: at least 2 <must> reach the smallest p together."
+
 
 def _reference(generator: np.random.Generator, size: int) -> NDArray[np.float64]:
     mass = (np.arange(size) + 3.0) ** -1.0
@@ -110,6 +113,7 @@ class Run:
             "encoder": {"name": "static", "id": "e" * 64, "device": "cpu"},
             "atlas": {"id": "a" * 64, "sizes": [64, 1024, 16384], "description": "default static atlas"},
             "model": {"id": "m" * 64, "calibration": {"accounts": 1200, "smallest_p": 0.000833}},
+            "discoveries": {"rate": 0.1, "judged": 209, "found": 6, "fewest": 2, "note": NOTE},
             "config_id": "c" * 64,
             "input": "traffic/2026-01-30",
             "counts": {
@@ -166,7 +170,22 @@ class Run:
         }
         for name in schema.MEASURE_COLUMNS:
             row[name] = None if verdict == "inconclusive" else float(generator.normal(1.0, 0.6))
-        return row
+        return row | self._evidence(row)
+
+    def _evidence(self, row: dict[str, Any]) -> dict[str, float | None]:
+        """Made-up evidence beside the score; none for an inconclusive account."""
+        names = ("archetype_probability", "q_value", "harvested_share", "score_without_top_cells")
+        if row["verdict"] == "inconclusive":
+            return dict.fromkeys((*names, "harvested_share_low", "harvested_share_high"))
+        share = float(row["score"]) ** 2
+        return {
+            "archetype_probability": 0.35 + 0.6 * float(row["score"]),
+            "q_value": None if row["p_value"] is None else min(1.0, 8 * row["p_value"]),
+            "harvested_share": share,
+            "harvested_share_low": max(0.0, share - 0.25),
+            "harvested_share_high": min(1.0, share + 0.2),
+            "score_without_top_cells": None if row["verdict"] == "clear" else 0.8 * float(row["score"]),
+        }
 
     def _draw(
         self, row: dict[str, Any], curves: list[dict[str, Any]], cells: list[dict[str, Any]], *, sweep: float

@@ -5,16 +5,18 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traced import HashEncoder, a_judge, tiny_atlas, traffic
+from traced import HashEncoder, a_judge, a_scorecard, labelled_accounts, tiny_atlas, traffic
 
+from coverage_lab.accounts import measure, trace_prompts
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import default_scorecard, judge_prompts, load_scorecard
 from coverage_lab.detect.conformal import conformal_p
-from coverage_lab.detect.features import FEATURES, feature_matrix
+from coverage_lab.detect.features import FEATURES, Features, features_of
 from coverage_lab.detect.reasons import reasons
+from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.errors import ConfigError
-from coverage_lab.schema import ACCOUNTS, ARCHETYPES, FLAGS, MEASURE_COLUMNS, VERDICTS
+from coverage_lab.schema import ACCOUNTS, ARCHETYPES, FLAGS, VERDICTS
 
 
 def brute_force_p(score, prompts, calibration, neighbours):
@@ -77,11 +79,12 @@ def test_conformal_p_names_the_argument():
 CONFIG = DetectConfig()
 
 
-def decide(prompts, end_users, p_value, config=CONFIG):
+def decide(prompts, end_users, p_value, config=CONFIG, *, probable=("harvesting", 0.9)):
     return verdict_of(
         prompts=prompts,
         end_users=end_users,
         p_value=p_value,
+        probable=None if p_value is None else probable,
         calibrated_prompts=(60, 3000),
         config=config,
     )
@@ -128,19 +131,58 @@ def test_every_verdict_option_changes_something(option, value):
     assert before != after
 
 
+@pytest.mark.parametrize("good_faith", ["evaluation_run", "red_team_research"])
+def test_sweeps_in_good_faith_are_watched_at_most(good_faith):
+    verdict, (note,) = decide(500, 0, 0.001, probable=(good_faith, 0.625))
+    assert verdict == "watch"
+    assert "probability 62%" in note
+    assert decide(500, 0, 0.2, probable=(good_faith, 0.625)) == ("clear", [])
+
+
 @pytest.mark.parametrize(
-    ("verdict", "prompts", "end_users", "ratio", "archetype"),
+    ("prompts", "end_users", "p_value", "verdict"),
     [
-        ("review", 300, 0, 1.0, "harvesting"),
-        ("clear", 300, 0, 100.0, "task_use"),
-        ("clear", 300, 0, 2.0, "mixed_product"),
-        ("inconclusive", 300, 50, 2.0, "multi_tenant"),
-        ("inconclusive", 10, 0, 2.0, "unknown"),
+        (500, 0, 0.05, "inconclusive"),
+        (500, 0, 0.001, "inconclusive"),
+        (100_000, 0, 0.001, "inconclusive"),
+        (500, 0, 0.051, "clear"),
+        (500, 1, 0.001, "review"),
+        (500, 19, 0.03, "watch"),
     ],
 )
-def test_archetypes(verdict, prompts, end_users, ratio, archetype):
+def test_many_users_that_nobody_names_are_inconclusive(prompts, end_users, p_value, verdict):
+    found, notes = decide(prompts, end_users, p_value, probable=("multi_tenant", 0.4))
+    assert found == verdict
+    asked = [note for note in notes if "ask for end-user ids" in note]
+    assert len(asked) == (verdict == "inconclusive")
+    assert all("many users behind one account, probability 40%" in note for note in asked)
+
+
+def test_a_review_that_its_archetype_speaks_against_says_so():
+    verdict, (note,) = decide(500, 0, 0.001, probable=("task_use", 0.8))
+    assert verdict == "review"
+    assert "task use, probability 80%" in note
+    assert decide(500, 0, 0.03, probable=("task_use", 0.8)) == ("watch", [])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "prompts", "end_users", "probable", "archetype"),
+    [
+        ("review", 300, 0, ("harvesting", 0.9), "harvesting"),
+        ("review", 300, 0, ("task_use", 0.9), "harvesting"),
+        ("watch", 300, 0, ("harvesting", 0.9), "harvesting"),
+        ("watch", 300, 0, ("evaluation_run", 0.9), "evaluation_run"),
+        ("clear", 300, 0, ("harvesting", 0.9), "unknown"),
+        ("clear", 300, 0, ("personal_use", 0.9), "personal_use"),
+        ("inconclusive", 300, 0, ("multi_tenant", 0.9), "multi_tenant"),
+        ("inconclusive", 300, 50, ("harvesting", 0.9), "multi_tenant"),
+        ("inconclusive", 10, 50, ("task_use", 0.9), "unknown"),
+        ("inconclusive", 300, 50, None, "unknown"),
+    ],
+)
+def test_archetypes(verdict, prompts, end_users, probable, archetype):
     found = archetype_of(
-        verdict=verdict, prompts=prompts, end_users=end_users, middle_collision_ratio=ratio, config=CONFIG
+        verdict=verdict, prompts=prompts, end_users=end_users, probable=probable, config=CONFIG
     )
     assert found == archetype
     assert found in ARCHETYPES
@@ -151,77 +193,136 @@ def shipped(request):
     return default_scorecard(request.param)
 
 
-def test_score_is_the_formula_of_its_docstring(shipped):
+@pytest.fixture(params=["made up", "static", "minilm"])
+def card(request):
+    return a_scorecard() if request.param == "made up" else default_scorecard(request.param)
+
+
+def some_features(card, accounts=20):
     rng = np.random.default_rng(1)
-    terms = [(f.mean, f.sd, f.weight) for f in shipped.features]
-    terms += list(zip(shipped.style.mean, shipped.style.sd, shipped.style.weight, strict=True))
-    x = np.array([[mean + sd * rng.normal(0, 2) for mean, sd, _ in terms] for _ in range(20)])
-    x[3, 4] = np.nan
-    for row, score in zip(x, shipped.score(shipped.points(x)), strict=True):
-        odds = shipped.intercept
-        for (mean, sd, weight), value in zip(terms, row, strict=True):
-            if not np.isnan(value):
-                odds += weight * max(-3, min(3, (value - mean) / sd))
+    named = np.array(
+        [[f.benign_median + f.sd * x for f in card.features] for x in rng.normal(0, 2, accounts)]
+    )
+    named[3, 4] = np.nan
+    return Features(
+        named=named,
+        style=rng.normal(0, 0.02, (accounts, len(card.style.weight))).astype(np.float32),
+        wording=rng.normal(0, 0.02, (accounts, len(card.wording.weight))).astype(np.float32),
+        prompts=rng.integers(1, 5000, accounts),
+    )
+
+
+def test_score_is_the_formula_of_its_docstring(card):
+    features = some_features(card)
+    scores = card.score(card.points(features))
+    for i, score in enumerate(scores):
+        size, odds = np.log(features.prompts[i]), card.intercept
+        for term, value in zip(card.features, features.named[i], strict=True):
+            if np.isnan(value):
+                continue
+            a, b, c = term.by_size
+            z = (value - (a + b * size + c * size**2)) / term.sd
+            odds += term.points[sum(edge <= z for edge in term.edges)]
+        for linear, x in ((card.style, features.style[i]), (card.wording, features.wording[i])):
+            norm = max(float(np.sqrt((x.astype(np.float64) ** 2).sum())), 0.02)
+            odds += linear.offset + sum(w * float(v) / norm for w, v in zip(linear.weight, x, strict=True))
+        alike = features.named[i, FEATURES.index("opening_repeat")]
+        odds -= card.template_relief * max(0.0, alike - 0.3)
         assert score == pytest.approx(1 / (1 + np.exp(-odds)))
 
 
-def benign_median(card):
-    """Features of an account that is the benign median in everything, style aside, which is the mean."""
-    return np.array([[*(f.benign_median for f in card.features), *card.style.mean]])
+def test_each_account_has_its_points_and_archetype_whoever_is_beside_it(card):
+    features = some_features(card)
+    points = card.points(features)
+    for i in range(len(features)):
+        mine = features.at(np.array([i]))
+        assert np.array_equal(card.points(mine)[0], points[i])
+        assert card.likeliest(mine)[0] == card.likeliest(features)[i]
+
+
+def benign_median(card, prompts=350):
+    """Features of an account that is the benign median in every named feature, with no style or wording."""
+    return Features(
+        named=np.array([[feature.benign_median for feature in card.features]]),
+        style=np.zeros((1, len(card.style.weight)), np.float32),
+        wording=np.zeros((1, len(card.wording.weight)), np.float32),
+        prompts=np.array([prompts]),
+    )
 
 
 def test_shipped_scorecard_says_what_it_was_made_from(shipped):
-    assert shipped.card["auroc"] > 0.6
     assert {"made_from", "protocol", "cannot"} <= set(shipped.card)
     assert shipped.smallest_p <= 0.01, "a review verdict must be reachable"
-    score = shipped.score(shipped.points(benign_median(shipped)))
-    assert shipped.p_value(score, np.array([350]))[0] > 0.2
+    points = shipped.points(benign_median(shipped))
+    points[0, -3:-1] = shipped.style.benign_median, shipped.wording.benign_median
+    assert shipped.p_value(shipped.score(points), np.array([350]))[0] > 0.2
+    assert shipped.mixture.tells, "shares of a mixture can't be told"
 
 
-def test_reasons_name_the_largest_points_and_both_sides(shipped):
-    features = benign_median(shipped)
-    points = np.zeros((1, len(FEATURES) + 1))
+def test_fitted_scorecard_tells_the_kinds_it_was_fitted_on_apart():
+    labelled, card = labelled_accounts(seed=12), a_scorecard()
+    score = card.score(card.points(labelled.features))
+    assert score[labelled.harvest].min() > score[~labelled.harvest].max()
+    assert card.calibrated_prompts[0] >= 50
+
+
+def test_reasons_name_the_largest_points_and_both_sides(card):
+    features = benign_median(card)
+    points = np.zeros((1, len(FEATURES) + 3))
     points[0, 2], points[0, 7], points[0, 1] = 1.5, 0.7, -0.4
-    (sentences,) = reasons(shipped, features, points)
+    (sentences,) = reasons(card, features, points)
     assert [("+1.5" in s, "+0.7" in s, "-0.4 points away" in s) for s in sentences] == [
         (True, False, False),
         (False, True, False),
         (False, False, True),
     ]
-    assert reasons(shipped, features, np.zeros_like(points)) == [[]]
+    assert reasons(card, features, np.zeros_like(points)) == [[]]
 
 
-def test_every_feature_has_words(shipped):
-    for j in range(len(FEATURES) + 1):
-        points = np.zeros((1, len(FEATURES) + 1))
-        points[0, j] = 1.0
-        (sentence,) = reasons(shipped, benign_median(shipped), points)[0]
-        assert "benign accounts: median" in sentence
+def test_every_feature_has_words(card):
+    for j in range(len(FEATURES) + 3):
+        points = np.zeros((1, len(FEATURES) + 3))
+        points[0, j] = 1.0 if j < len(FEATURES) + 2 else -1.0
+        (sentence,) = reasons(card, benign_median(card), points)[0]
+        assert ("benign accounts: median" in sentence) == (j < len(FEATURES) + 2)
+        assert ("its prompts open alike (" in sentence) == (j == len(FEATURES) + 2)
         assert "nan" not in sentence
 
 
-def test_features_follow_measures():
-    measures = {name: np.array([0.5, np.nan]) for name in MEASURE_COLUMNS}
-    matrix = feature_matrix(measures, np.array([10, 0]), np.array([[5.0, 0.0], [0.0, 0.0]]))
-    assert matrix.shape == (2, len(FEATURES) + 2)
-    assert matrix[0, -2:].tolist() == [0.5, 0.0]
-    assert matrix[0, FEATURES.index("log_prompts")] == pytest.approx(np.log(10))
-    assert matrix[0, FEATURES.index("collision_ratio_fine")] == pytest.approx(np.log1p(0.5))
+def test_features_are_the_measures_and_means_of_the_account():
+    rows = [("a", i, f"Could you list {i % 7} things?", None) for i in range(60)]
+    states = trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
+    measures = measure(states, tiny_atlas())
+    features = features_of(states, measures.values)
+    assert features.named.shape == (1, len(FEATURES))
+    named = dict(zip(FEATURES, features.named[0], strict=True))
+    assert named["repeat_share"] == pytest.approx(53 / 60)
+    assert named["collision_ratio_fine"] == pytest.approx(np.log1p(measures["collision_ratio_fine"][0]))
+    assert (named["question_mean"], named["question_sd"]) == (1.0, 0.0)
+    assert named["opening_repeat"] > 0.9
+    vectors = HashEncoder().encode([row[2] for row in rows])
+    assert np.allclose(features.style[0], vectors.mean(axis=0), atol=1e-6)
 
 
-def test_scorecard_refuses_what_is_not_one(tmp_path, shipped):
+def test_scorecard_refuses_what_is_not_one(tmp_path):
     with pytest.raises(ConfigError, match="can't be read"):
         load_scorecard(tmp_path / "missing.json")
     (tmp_path / "bad.json").write_text('{"atlas_id": 3}')
     with pytest.raises(ConfigError, match=r"bad\.json"):
         load_scorecard(tmp_path / "bad.json")
-    other = shipped.model_dump()
-    other["features"] = other["features"][::-1]
-    import json
-
-    (tmp_path / "order.json").write_text(json.dumps(other))
+    sound = a_scorecard()
+    reordered = sound.model_copy(update={"features": sound.features[::-1]})
+    (tmp_path / "order.json").write_text(reordered.model_dump_json())
     with pytest.raises(ConfigError, match="features"):
         load_scorecard(tmp_path / "order.json")
+
+
+def test_a_scorecard_comes_back_from_its_file_as_it_was(tmp_path):
+    (tmp_path / "card.json").write_text(a_scorecard().model_dump_json())
+    assert load_scorecard(tmp_path / "card.json") == a_scorecard()
+    without = a_scorecard().model_dump()
+    del without["mixture"]["prompt_sd"]
+    assert Scorecard.model_validate(without).mixture.prompt_sd == 0.0
 
 
 ROWS = [("big", i, f"text {i}", None) for i in range(80)] + [("small", i, f"t {i}", None) for i in range(5)]

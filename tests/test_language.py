@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from coverage_lab.accounts.wording import openings
 from coverage_lab.config import EncoderConfig
 from coverage_lab.detect import default_scorecard
+from coverage_lab.detect.features import FEATURES, Features
 from coverage_lab.encoders import load_encoder
 
 #: The same eight everyday requests, written for this test.
@@ -51,20 +53,26 @@ SAID = {
     ),
 }
 
-#: Points of the log-odds. 1.8 was measured with both encoders; 4.0 before language directions were projected
-#: out of the probe. Closing the rest is open: a flag in Chinese deserves more doubt than one in English.
-MOST_APART = 2.0
+#: Points of the log-odds that style and opening words add; 2.8 (static) and 2.0 (minilm) were measured.
+#: Closing the rest is open: a flag in Chinese deserves more doubt than one in English.
+MOST_APART = 3.0
 
 
-def style_points(encoder, card):
-    features = np.full((len(SAID), len(card.features)), np.nan)
-    means = np.array([encoder.encode(list(texts)).mean(axis=0) for texts in SAID.values()])
-    return dict(zip(SAID, card.points(np.column_stack([features, means]))[:, -1], strict=True))
+def points_by_language(encoder, card):
+    texts = [list(said) for said in SAID.values()]
+    features = Features(
+        named=np.full((len(SAID), len(FEATURES)), np.nan),
+        style=np.array([encoder.encode(said).mean(axis=0) for said in texts]),
+        wording=np.array([np.asarray(openings(said).mean(axis=0)).ravel() for said in texts]),
+        prompts=np.full(len(SAID), 8),
+    )
+    points = card.points(features)[:, len(FEATURES) : len(FEATURES) + 2].sum(axis=1)
+    return dict(zip(SAID, points, strict=True))
 
 
 @pytest.mark.parametrize("name", ["static", "minilm"])
-def test_style_is_the_same_in_every_language(name):
+def test_content_is_scored_alike_in_every_language(name):
     card = default_scorecard(name)
-    points = style_points(load_encoder(EncoderConfig(name=name, device="cpu"), threads=1), card)
-    assert max(points.values()) - min(points.values()) < MOST_APART, points
-    assert card.style.benign_p95 - card.style.benign_p05 > max(points.values()) - min(points.values())
+    points = points_by_language(load_encoder(EncoderConfig(name=name, device="cpu"), threads=1), card)
+    apart = max(points.values()) - min(points.values())
+    assert apart < MOST_APART, points

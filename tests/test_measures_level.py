@@ -21,6 +21,8 @@ from coverage_lab.measures import (
     collisions,
     count_frequencies,
     curve_grid,
+    dispersion,
+    evenness,
     good_coverage,
     growth_curves,
     level_measures,
@@ -28,8 +30,10 @@ from coverage_lab.measures import (
     novelty,
     novelty_summary,
     order_z,
+    pitman_yor,
     rarefaction,
     reference_growth,
+    runs,
     sample_coverage,
     uniform_growth,
 )
@@ -187,12 +191,12 @@ def test_level_measures_of_a_batch_are_those_of_its_accounts(accounts: list[list
 
 @settings(deadline=None)
 @given(ONE_ACCOUNT, st.randoms(use_true_random=False))
-def test_only_order_z_depends_on_order(prompts: list[int], random: object) -> None:
+def test_only_order_z_and_return_z_depend_on_order(prompts: list[int], random: object) -> None:
     mixed = list(prompts)
     random.shuffle(mixed)  # type: ignore[attr-defined]
     before, after = (level_measures(*ragged([p]), MASS) for p in (prompts, mixed))
     for name in before:
-        if name != "order_z":
+        if name not in ("order_z", "return_z"):
             assert np.array_equal(before[name], after[name], equal_nan=True), name
 
 
@@ -335,7 +339,7 @@ def test_novelty_summary_is_that_of_numpy_account_by_account() -> None:
     values = np.concatenate(accounts)
     offsets = np.cumsum([0, *map(len, accounts)])
     got = novelty_summary(values, offsets)
-    assert set(got) == set(ACCOUNT_MEASURES) - {"repeat_share"}
+    assert set(got) == set(ACCOUNT_MEASURES) - {"repeat_share", "novelty_hole"}
     for a, one_account in enumerate(accounts):
         kept = one_account[1:].astype(np.float64)
         if len(kept) == 0:
@@ -393,3 +397,15 @@ def test_examples_in_docstrings(module: str) -> None:
     result = doctest.testmod(loaded, extraglobs={"np": np})
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_level_measures_hold_the_measures_of_their_own_rooms() -> None:
+    cells, offsets = ragged([[0, 0, 1, 2, 2, 2, 5, 1], [0, 1, 2, 3, 4, 5] * 3, [4, 4, 4, 4]])
+    got = level_measures(cells, offsets, MASS)
+    reached, counts, cut = cell_counts(cells, offsets)
+    assert np.array_equal(got["return_z"], runs(cells, offsets).z, equal_nan=True)
+    assert np.array_equal(got["evenness"], evenness(counts, cut), equal_nan=True)
+    assert np.array_equal(got["dispersion_z"], dispersion(reached, counts, cut, MASS)[1], equal_nan=True)
+    discount = pitman_yor(counts, cut).discount
+    assert (discount < -1).any(), "an account that the floor holds"
+    assert np.array_equal(got["discount"], np.where(discount < -1, -1, discount), equal_nan=True)

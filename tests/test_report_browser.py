@@ -210,7 +210,7 @@ def test_no_sideways_scrolling(watched: Watched) -> None:
     watched.open(HOSTILE_IDS[0])
     section = watched.page.locator(f"#{anchor_of(HOSTILE_IDS[0])}")
     section.locator("[data-plot=growth] .main-svg").first.wait_for()
-    for width in (360, 768, 1920):
+    for width in (360, 768, 1100, 1190, 1280, 1920):
         watched.page.set_viewport_size({"width": width, "height": 800})
         watched.wait_until_it_fits()
         inside = section.evaluate("s => s.querySelector('.case-body').scrollWidth <= s.clientWidth")

@@ -31,7 +31,7 @@ from coverage_lab.report.text import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from report_fixture import HOSTILE_IDS, Run
+from report_fixture import HOSTILE_IDS, NOTE, Run
 
 
 class _Page(HTMLParser):
@@ -166,6 +166,55 @@ def test_nobody_flagged_is_said_kindly_and_the_overview_stays(tmp_path: Path) ->
     assert "overview" in [attrs.get("id") for _, attrs in page.tags]
 
 
+def test_evidence_beside_the_score_is_on_every_case_and_in_the_table(run: Run, page: _Page) -> None:
+    text = page.words()
+    for row in run.flags.to_pylist():
+        if row["verdict"] == "inconclusive":
+            continue
+        share, low, high = (row[f"harvested_share{end}"] for end in ("", "_low", "_high"))
+        title = words.ARCHETYPES[row["archetype"]]
+        assert f"Archetype {title}, probability {row['archetype_probability']:.0%}" in text
+        assert f"Harvested share {share:.0%} ({low:.0%} to {high:.0%})" in text
+        assert f"q-value {row['q_value']:.3g}" in text
+        left = f"{row['score_without_top_cells']:.3f} instead of {row['score']:.3f}"
+        assert f"Score without its top topics {left}" in text
+    columns = [attrs["data-key"] for tag, attrs in page.tags if tag == "button" and "data-key" in attrs]
+    assert columns == ["name", "verdict", "archetype", "prompts", "score", "p", "q", "harvested", "reason"]
+
+
+def test_unknown_evidence_is_n_a_and_never_a_number(tmp_path: Path) -> None:
+    run = Run(ordinary=3, flagged=1)
+    evidence = ("archetype_probability", "q_value", "harvested_share", "score_without_top_cells")
+    flags = [row | dict.fromkeys(evidence, float("nan")) for row in run.flags.to_pylist()]
+    page = _write(tmp_path / "report.html", run, flags=pa.Table.from_pylist(flags, schema=schema.FLAGS))
+    text = page.words()
+    assert "Archetype harvesting Harvested share n/a q-value n/a Score without its top topics n/a" in text
+    assert not re.search(r"\bnan\b", text, flags=re.IGNORECASE)
+
+
+def test_discoveries_and_their_note_are_said_as_text(page: _Page, tmp_path: Path) -> None:
+    assert "chance on average: 6." in page.words()
+    assert NOTE in page.words()
+    assert "must" not in [tag for tag, _ in page.tags]
+    manifest = Run(ordinary=3, flagged=1).run
+    manifest["discoveries"] = {"rate": 0.1, "judged": 4, "found": 0, "fewest": 1, "note": None}
+    manifest["model"] = {"card": {"calibration_extrapolated_below": 0.05}}
+    other = _write(tmp_path / "report.html", Run(ordinary=3, flagged=1), run=manifest).words()
+    assert "None" not in other
+    assert "Below 0.05 p-values rest on an extrapolated tail." in other
+    assert "extrapolated" not in page.words()
+
+
+def test_hostile_labels_in_reasons_are_text(tmp_path: Path) -> None:
+    run = Run(ordinary=3, flagged=1)
+    hostile = "Without its top narrow topic (<script>alert(3)</script>\u202e), the score would be 0.100"
+    flags = [row | {"reasons": [hostile], "archetype": "<b>odd</b>"} for row in run.flags.to_pylist()]
+    page = _write(tmp_path / "report.html", run, flags=pa.Table.from_pylist(flags, schema=schema.FLAGS))
+    assert visible(hostile) in page.text
+    assert "Archetype <b>odd</b>, probability" in page.words()
+    assert "b" not in [tag for tag, _ in page.tags]
+
+
 def test_an_empty_run_still_gives_a_page(tmp_path: Path) -> None:
     page = _write(
         tmp_path / "report.html",
@@ -276,6 +325,8 @@ def test_every_verdict_archetype_level_and_measure_has_words() -> None:
     assert tuple(words.LEVELS) == schema.LEVELS
     assert set(words.MEASURES) == set(schema.LEVEL_MEASURES) | set(schema.ACCOUNT_MEASURES)
     assert set(PALETTE["light"]) == set(PALETTE["dark"])
+    explained = {term for term, _ in words.GLOSSARY}
+    assert {words.ARCHETYPE, words.HARVESTED_SHARE, words.Q_VALUE, words.WITHOUT_TOP} <= explained
 
 
 def _luminance(colour: str) -> float:

@@ -119,3 +119,12 @@ def test_sparkline_scales_to_the_common_top() -> None:
     assert sparkline(np.array([0.0, 5.0, 10.0]), top=10.0) == "▁▅█"
     assert sparkline(np.array([0.0, 0.0]), top=0.0) == "▁▁"
     assert sparkline(np.array([]), top=1.0) == ""
+
+
+def test_explained_evidence_is_that_of_the_page(run: Run) -> None:
+    row = next(row for row in run.accounts.to_pylist() if row["verdict"] == "review")
+    text = _printed(explain_account(row, run.curves, run.cells))
+    assert f"Archetype: harvesting, probability {row['archetype_probability']:.0%}" in text
+    assert f"Harvested share: {row['harvested_share']:.0%} (" in text
+    assert f"q-value: {row['q_value']:.3g}" in text
+    assert f"{row['score_without_top_cells']:.3f} instead of {row['score']:.3f}" in text

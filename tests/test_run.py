@@ -6,17 +6,21 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from commands import TABLES, call, some_traffic, tables, write
+from traced import a_scorecard
 
 import coverage_lab as cl
 import coverage_lab.errors
 import coverage_lab.jobs.run
-from coverage_lab.config import RunConfig
+from coverage_lab.config import DetectConfig, RunConfig
+from coverage_lab.detect.judge import judged_together
 from coverage_lab.jobs import run_job
+from coverage_lab.jobs.gather import discoveries
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 
 #: Nearly every account is flagged, so that the comparisons of tables compare flags too.
@@ -60,6 +64,81 @@ def test_tables_have_their_schemas_and_counts_add_up(undisturbed):
     assert not (undisturbed / ".work").exists()
     assert pq.read_table(undisturbed / "flags.parquet").num_rows > 0
     assert "acct-0" in (undisturbed / "report.html").read_text()
+
+
+def test_q_values_are_of_the_whole_run_and_reach_the_flags(undisturbed):
+    accounts = pq.read_table(undisturbed / "accounts.parquet")
+    p = accounts["p_value"].to_pylist()
+    # Benjamini and Hochberg by definition, over all six accounts, which lie in four buckets.
+    expected = [
+        min(min(6 * other / sum(x <= other for x in p) for other in p if other >= mine), 1) for mine in p
+    ]
+    assert accounts["q_value"].to_pylist() == pytest.approx(expected)
+    flags = pq.read_table(undisturbed / "flags.parquet")
+    by_id = dict(zip(accounts["account_id"].to_pylist(), accounts["q_value"].to_pylist(), strict=True))
+    assert flags.num_rows > 0
+    for row in flags.to_pylist():
+        assert row["q_value"] == by_id[row["account_id"]]
+    found = json.loads((undisturbed / "run.json").read_text())["discoveries"]
+    assert (found["judged"], found["found"]) == (6, sum(q <= found["rate"] for q in expected))
+
+
+@pytest.mark.parametrize(
+    ("compared", "judged", "fewest", "words"),
+    [
+        (120, 4, 1, None),
+        (120, 13, 2, "by itself: at least 2 must reach the smallest p together"),
+        (9, 3, 3, "by itself: at least 3 must reach the smallest p together"),
+        (5, 3, 5, "no account can be a discovery (q at most 0.1), whatever it scores"),
+    ],
+)
+def test_too_small_a_calibration_is_said_in_one_sentence(compared, judged, fewest, words):
+    calibration = a_scorecard().calibration.model_copy(update={"neighbours": compared})
+    card = a_scorecard().model_copy(update={"calibration": calibration})
+    smallest = 1 / (compared + 1)
+    accounts = pa.table({"q_value": judged_p(smallest, fewest, judged)})
+    told = discoveries(accounts, card)
+    assert (told["judged"], told["fewest"]) == (judged, fewest)
+    assert (told["note"] is None) if words is None else (words in told["note"])
+    # So many at the smallest p are discoveries, and one fewer are none.
+    assert told["found"] == (fewest if fewest <= judged else 0)
+    if 1 < fewest <= judged:
+        assert discoveries(pa.table({"q_value": judged_p(smallest, fewest - 1, judged)}), card)["found"] == 0
+
+
+def judged_p(smallest, at_smallest, judged):
+    """q-values of accounts of which so many have the smallest p, and the others 1."""
+    p = [smallest] * min(at_smallest, judged) + [1.0] * (judged - min(at_smallest, judged))
+    columns = {field.name: pa.nulls(judged, field.type) for field in ACCOUNTS}
+    columns |= {"p_value": pa.array(p), "prompts": pa.array([99] * judged)}
+    schema = pa.schema([field.with_nullable(True) for field in ACCOUNTS])
+    return judged_together(pa.table(columns, schema=schema), DetectConfig())["q_value"]
+
+
+def test_nothing_judged_is_no_discovery():
+    assert discoveries(pa.table({"q_value": pa.nulls(3, pa.float64())}), a_scorecard()) is None
+    assert discoveries(pa.table({"q_value": pa.array([0.5])}), None) is None
+
+
+def test_calibrate_a_run_and_run_again_with_it(day, tmp_path, capsys):
+    """A run's made-up accounts become what the next run compares with."""
+    many = write(some_traffic(accounts=120, prompts=52, seed=9), tmp_path / "many.parquet")
+    config = tmp_path / "config.toml"
+    config.write_text(TOML)
+    assert call(capsys, "run", many, tmp_path / "first", "--config", config)[0] == 0
+    code, out, err = call(capsys, "calibrate", tmp_path / "first", "--out", tmp_path / "own.json")
+    assert code == 0, err
+    assert "of 120 scored accounts" in " ".join(out.split())
+    config.write_text(TOML + f'scorecard = "{tmp_path / "own.json"}"\n')
+    code, _, err = call(capsys, "run", day, tmp_path / "second", "--config", config)
+    assert code == 0, err
+    before, after = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("first", "second"))
+    assert before["model"]["id"] != after["model"]["id"]
+    assert after["model"]["card"]["calibration_accounts"] == after["model"]["calibration"]["accounts"] <= 120
+    assert "rest on an extrapolated tail" in (tmp_path / "second" / "report.html").read_text()
+    p = pq.read_table(tmp_path / "second" / "accounts.parquet")["p_value"].to_pylist()
+    assert min(p) >= after["model"]["calibration"]["smallest_p"]
+    assert np.mean(p) > 0.1, "accounts of the same kind as those calibrated on are not unusual"
 
 
 def test_no_prompt_text_leaves_the_run(undisturbed):
@@ -268,6 +347,7 @@ def test_run_command_ends_with_a_table(day, tmp_path, capsys):
     assert code == 0, err
     assert "acct-" in out
     assert "360 rows in = 360 used + 0 quarantined" in " ".join(out.split())
+    assert "Discoveries among 6 judged accounts: " in " ".join(out.split())
     assert "report.html" in out
     assert "nothing was computed again" not in out
     code, out, err = call(capsys, "run", day, tmp_path / "out", "--encoder", "static")

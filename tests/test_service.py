@@ -209,10 +209,12 @@ def test_run_and_service_answer_alike(tmp_path, monkeypatch):
     response = scoring(judge=judge, config=config.traffic).score(asked(*accounts))
 
     expected = pq.read_table(tmp_path / "out" / "accounts.parquet").to_pylist()
+    assert [row.pop("q_value") is not None for row in expected] == [row["prompts"] >= 50 for row in expected]
     answers = [
         {**answer.model_dump(exclude={"measures", "top_cells"}), **answer.measures}
         for answer in response.accounts
     ]
+    assert [answer.pop("q_value") for answer in answers] == [None] * 4, "it needs the whole run"
     assert answers == expected
     cells = pq.read_table(tmp_path / "out" / "cells.parquet")
     for answer in response.accounts:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from coverage_lab.accounts import measure, trace_prompts
 from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import Judge, Scorecard
-from coverage_lab.detect.features import FEATURES
-from coverage_lab.detect.scorecard import Calibration, Feature, Style
+from coverage_lab.detect.features import features_of
+from coverage_lab.detect.fit import Labelled, fit_scorecard
 from coverage_lab.schema import TRAFFIC
 
 
@@ -69,38 +70,50 @@ def traffic(rows: Sequence[tuple[str, int, str, str | None]]) -> pa.Table:
     return pa.table(columns, schema=TRAFFIC)
 
 
+KINDS = ("task", "product", "person", "multi_tenant", "payload", "evaluation_run", "red_team", "harvest")
+#: Openings and build of each kind's prompts, so that there is something to tell them by.
+_PUT = {
+    "task": "Please fix this text number {}",
+    "product": "As our assistant: reply to ticket {}",
+    "person": "I wonder, could you tell me about my item {}?",
+    "multi_tenant": "user said {}",
+    "payload": "Translate: text {}; text 7",
+    "evaluation_run": "Question {}: which option is right? A, B, C or D",
+    "red_team": "Ignore the rules and do thing {}",
+    "harvest": "Generate a list of 5 facts about subject {}:\n1.",
+}
+
+
+def labelled_accounts(*, accounts: int = 24, seed: int = 11) -> Labelled:
+    """Accounts of every kind, three corpora each: harvests never repeat a prompt, the others do."""
+    rng = np.random.default_rng(seed)
+    rows, kind, corpus = [], [], []
+    for name in KINDS:
+        for i in range(accounts):
+            account, part = f"{name}-{i:03d}", i % 3
+            size = int(rng.integers(50, 250))
+            pool = 100_000 if name == "harvest" else int(rng.integers(20, 120))
+            numbers = rng.permutation(pool)[:size] if name == "harvest" else rng.integers(0, pool, size)
+            rows += [
+                (account, second, _PUT[name].format(f"{part}.{number}"), None)
+                for second, number in enumerate(numbers)
+            ]
+            kind.append(name)
+            corpus.append(f"{name}-{part}")
+    states = trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
+    order = np.argsort([f"{k}-{i % accounts:03d}" for i, k in enumerate(kind)])
+    features = features_of(states, measure(states, tiny_atlas()).values)
+    kinds, corpora = np.array(kind)[order], np.array(corpus)[order]
+    return Labelled(features, kinds, corpora, corpora, np.full(len(kinds), "en"), kinds == "harvest")
+
+
+@functools.cache
 def a_scorecard() -> Scorecard:
-    """A scorecard of the tiny atlas with made-up weights."""
-    rng = np.random.default_rng(3)
-    return Scorecard(
+    """A scorecard of the tiny atlas, fitted on made-up accounts of every kind."""
+    return fit_scorecard(
+        labelled_accounts(),
         atlas_id=tiny_atlas().id,
         encoder_id=HashEncoder.id,
-        intercept=0.0,
-        features=tuple(
-            Feature(
-                name=name,
-                mean=0.5,
-                sd=0.4,
-                weight=float(weight),
-                benign_p05=0.1,
-                benign_median=0.5,
-                benign_p95=0.9,
-            )
-            for name, weight in zip(FEATURES, rng.normal(0, 0.2, len(FEATURES)), strict=True)
-        ),
-        style=Style(
-            mean=(0.0,) * HashEncoder.dim,
-            sd=(0.2,) * HashEncoder.dim,
-            weight=tuple(float(w) for w in rng.normal(0, 0.1, HashEncoder.dim)),
-            benign_p05=-1.0,
-            benign_median=0.0,
-            benign_p95=1.0,
-        ),
-        calibration=Calibration(
-            neighbours=99,
-            prompts=tuple(range(50, 250)),
-            score=tuple(float(s) for s in rng.uniform(0, 1, 200)),
-        ),
         card={"made_from": "made up for tests"},
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from coverage_lab.accounts.state import AccountStates, repeats
 from coverage_lab.atlas import Atlas
-from coverage_lab.measures import cell_counts, growth_curves, level_measures, novelty_summary
+from coverage_lab.measures import cell_counts, growth_curves, level_measures, lower_tail, novelty_summary
 from coverage_lab.schema import CELLS, CURVES, LEVELS, MEASURE_COLUMNS
 
 #: Cells listed per account and level in `cells.parquet`.
@@ -52,6 +52,7 @@ def measure(states: AccountStates, atlas: Atlas) -> Measures:
         at_level = level_measures(states.cells[:, position], states.offsets, atlas.masses[position])
         values.update({f"{name}_{level}": column for name, column in at_level.items()})
     values.update(novelty_summary(states.novelty, states.offsets))
+    values["novelty_hole"] = lower_tail(np.maximum(states.novelty, 0), states.offsets)["novelty_hole"]
     account = np.repeat(np.arange(len(states.account_ids)), states.prompts)
     repeated = np.bincount(account[repeats(account, states.digests)], minlength=len(states.account_ids))
     values["repeat_share"] = repeated / states.prompts

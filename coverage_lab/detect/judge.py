@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from coverage_lab.accounts import AccountStates, cells_table, curves_table, measure, trace_prompts
 from coverage_lab.atlas import Atlas
 from coverage_lab.config import DetectConfig
-from coverage_lab.detect.features import feature_matrix
-from coverage_lab.detect.reasons import reasons
-from coverage_lab.detect.scorecard import Scorecard
+from coverage_lab.detect.counterfactual import Without, without_top_cells
+from coverage_lab.detect.discovery import adjusted_p
+from coverage_lab.detect.features import FEATURES, Features, features_of
+from coverage_lab.detect.mixture import HarvestedShare, harvested_share
+from coverage_lab.detect.reasons import reasons, without_sentence
+from coverage_lab.detect.scorecard import Scorecard, direction
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.encoders import Encoder
 from coverage_lab.progress import Progress, silent
@@ -56,76 +60,173 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
     ----------
     prompts : Table
         Schema `coverage_lab.schema.TRAFFIC`; every account's prompts are all in it. Nothing that is
-        answered for one account depends on the others.
+        answered for one account depends on the others, so `q_value` is null; see `judged_together`.
     """
     return judge_states(trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress), judge)
 
 
 def judge_states(states: AccountStates, judge: Judge) -> Judged:
     """Measure and judge account states."""
-    accounts = _accounts(states, judge)
+    cells = cells_table(states, judge.atlas)
+    accounts = _accounts(states, cells, judge)
     return Judged(
         accounts=accounts,
         curves=curves_table(states, judge.atlas),
-        cells=cells_table(states, judge.atlas),
+        cells=cells,
         flags=_flags(accounts, judge),
     )
 
 
-def _accounts(states: AccountStates, judge: Judge) -> pa.Table:
+def judged_together(accounts: pa.Table, config: DetectConfig) -> pa.Table:
+    """Fill in the q-values of accounts that are judged together: all of a run.
+
+    Parameters
+    ----------
+    accounts : Table
+        Schema `coverage_lab.schema.ACCOUNTS`, in any order. Judged are those with a p-value and at least
+        `min_prompts` prompts; the others keep a null and are not counted.
+    """
+    p = accounts["p_value"].to_numpy().astype(np.float64)
+    enough = accounts["prompts"].to_numpy() >= config.min_prompts
+    q = adjusted_p(np.where(enough, p, np.nan))
+    column = accounts.schema.get_field_index("q_value")
+    return accounts.set_column(column, ACCOUNTS.field("q_value"), pa.array(q, pa.float64(), from_pandas=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What the scorecard says of each account."""
+
+    score: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    style: NDArray[np.float64]
+    wording: NDArray[np.float64]
+    share: HarvestedShare
+    likeliest: list[str]
+    chances: list[dict[str, float]]
+    why: list[list[str]]
+    without: dict[int, Without]
+
+
+def _scored(
+    states: AccountStates, features: Features, cells: pa.Table, scorecard: Scorecard, judge: Judge
+) -> _Scored:
+    points = scorecard.points(features)
+    score = scorecard.score(points)
+    p_value = scorecard.p_value(score, states.prompts)
+    chances = scorecard.archetypes.probabilities(
+        scorecard.standardised(features), direction(features.style), direction(features.wording)
+    )
+    names = scorecard.archetypes.names
+    raised = np.flatnonzero(p_value <= judge.config.watch_p).tolist()
+    without = without_top_cells(
+        states,
+        raised,
+        cells,
+        atlas=judge.atlas,
+        scorecard=scorecard,
+        features=features,
+        points=points,
+        min_prompts=judge.config.min_prompts,
+    )
+    return _Scored(
+        score=score,
+        p_value=p_value,
+        style=points[:, len(FEATURES)],
+        wording=points[:, len(FEATURES) + 1],
+        share=_share(features, scorecard),
+        likeliest=[names[k] for k in np.argmax(chances, axis=1)],
+        chances=[dict(zip(names, row, strict=True)) for row in chances.tolist()],
+        why=reasons(scorecard, features, points),
+        without=dict(zip(raised, without, strict=True)),
+    )
+
+
+def _share(features: Features, scorecard: Scorecard) -> HarvestedShare:
+    """Share of harvested prompts; NaN where the scorecard has nothing to tell it by."""
+    mixture = scorecard.mixture
+    if not mixture.tells:
+        unknown = np.full(len(features), np.nan)
+        return HarvestedShare(unknown, unknown, unknown)
+    return harvested_share(
+        scorecard.linear(features),
+        features.prompts,
+        benign=np.array(mixture.benign),
+        harvest=np.array(mixture.harvest),
+        prompt_sd=mixture.prompt_sd,
+    )
+
+
+def _accounts(states: AccountStates, cells: pa.Table, judge: Judge) -> pa.Table:
     size = len(states.account_ids)
     measures = measure(states, judge.atlas)
-    prompts = states.prompts
     end_users = states.end_users.counts(size)
-    features = feature_matrix(measures.values, prompts, states.vector_sums)
-    scores: list[float | None] = [None] * size
-    p_values: list[float | None] = [None] * size
-    calibrated = judge.scorecard.calibrated_prompts if judge.scorecard is not None else (0, 0)
-    style: list[float | None] = [None] * size
-    why: list[list[str]] = [[] for _ in range(size)]
+    scored = None
     if judge.scorecard is not None and size:
-        points = judge.scorecard.points(features)
-        score = judge.scorecard.score(points)
-        scores = score.tolist()
-        style = points[:, -1].tolist()
-        p_values = judge.scorecard.p_value(score, prompts).tolist()
-        why = reasons(judge.scorecard, features, points)
-    verdicts, archetypes = [], []
-    for i in range(size):
-        verdict, notes = verdict_of(
-            prompts=int(prompts[i]),
-            end_users=int(end_users[i]),
-            p_value=p_values[i],
-            calibrated_prompts=calibrated,
-            config=judge.config,
-        )
-        verdicts.append(verdict)
-        why[i] = notes + why[i]
-        archetypes.append(
-            archetype_of(
-                verdict=verdict,
-                prompts=int(prompts[i]),
-                end_users=int(end_users[i]),
-                middle_collision_ratio=float(measures["collision_ratio_middle"][i]),
-                config=judge.config,
-            )
-        )
+        features = features_of(states, measures.values)
+        scored = _scored(states, features, cells, judge.scorecard, judge)
+    verdicts, archetypes, chances, why = _decided(states.prompts, end_users, scored, judge)
     columns = {
         "account_id": pa.array(states.account_ids, pa.large_string()),
-        "prompts": pa.array(prompts),
+        "prompts": pa.array(states.prompts),
         "first_seen": _moments(states, states.offsets[:-1]),
         "last_seen": _moments(states, states.offsets[1:] - 1),
         "end_users": pa.array(end_users),
         "sessions": pa.array(states.sessions.counts(size)),
-        "score": pa.array(scores, pa.float64()),
-        "p_value": pa.array(p_values, pa.float64()),
-        "style_points": pa.array(style, pa.float64()),
         "verdict": pa.array(verdicts, pa.string()),
         "archetype": pa.array(archetypes, pa.string()),
+        "archetype_probability": pa.array(chances, pa.float64()),
         "reasons": pa.array(why, ACCOUNTS.field("reasons").type),
     }
     columns |= {name: pa.array(measures[name], pa.float64(), from_pandas=True) for name in MEASURE_COLUMNS}
+    if scored is not None:
+        numbers = {
+            "score": scored.score,
+            "p_value": scored.p_value,
+            "style_points": scored.style,
+            "wording_points": scored.wording,
+            "harvested_share": scored.share.estimate,
+            "harvested_share_low": scored.share.low,
+            "harvested_share_high": scored.share.high,
+        }
+        columns |= {name: pa.array(x, pa.float64(), from_pandas=True) for name, x in numbers.items()}
+        rest = [scored.without[i].score if i in scored.without else None for i in range(size)]
+        columns["score_without_top_cells"] = pa.array(rest, pa.float64())
+    columns |= {field.name: pa.nulls(size, field.type) for field in ACCOUNTS if field.name not in columns}
     return pa.table(columns, schema=ACCOUNTS)
+
+
+def _decided(
+    prompts: NDArray[np.int64], end_users: NDArray[np.int64], scored: _Scored | None, judge: Judge
+) -> tuple[list[str], list[str], list[float | None], list[list[str]]]:
+    """Verdict, archetype, its probability and reasons of each account."""
+    calibrated = judge.scorecard.calibrated_prompts if judge.scorecard is not None else (0, 0)
+    verdicts, archetypes, probabilities, why = [], [], [], []
+    for i in range(len(prompts)):
+        size, users = int(prompts[i]), int(end_users[i])
+        probable = None
+        if scored is not None:
+            probable = scored.likeliest[i], scored.chances[i][scored.likeliest[i]]
+        verdict, notes = verdict_of(
+            prompts=size,
+            end_users=users,
+            p_value=float(scored.p_value[i]) if scored is not None else None,
+            probable=probable,
+            calibrated_prompts=calibrated,
+            config=judge.config,
+        )
+        archetype = archetype_of(
+            verdict=verdict, prompts=size, end_users=users, probable=probable, config=judge.config
+        )
+        named = users >= judge.config.multi_tenant_end_users
+        verdicts.append(verdict)
+        archetypes.append(archetype)
+        probabilities.append(scored.chances[i].get(archetype) if scored is not None and not named else None)
+        sentences = notes + (scored.why[i] if scored is not None else [])
+        if scored is not None and i in scored.without and size >= judge.config.min_prompts:
+            sentences.append(without_sentence(scored.without[i], size, float(scored.score[i])))
+        why.append(sentences)
+    return verdicts, archetypes, probabilities, why
 
 
 def _moments(states: AccountStates, rows: np.ndarray) -> pa.Array:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from coverage_lab.config import DetectConfig
 
-#: From this many times ordinary traffic's same-cell pairs on, an account is taken to have one purpose.
-NARROW_COLLISION_RATIO = 30.0
-
+#: Archetypes that sweep on purpose and in good faith: a person is told, but the account is not for review.
+GOOD_FAITH = {
+    "evaluation_run": "an evaluation run (a published benchmark's questions)",
+    "red_team_research": "red-team or safety research",
+}
 
 #: How far beyond the calibration accounts' sizes a p-value may still carry a review.
 SIZE_SLACK = 1.5
@@ -17,6 +19,7 @@ def verdict_of(
     prompts: int,
     end_users: int,
     p_value: float | None,
+    probable: tuple[str, float] | None,
     calibrated_prompts: tuple[int, int],
     config: DetectConfig,
 ) -> tuple[str, list[str]]:
@@ -28,6 +31,9 @@ def verdict_of(
         Prompts seen and distinct end users named (0 = none named).
     p_value : float or None
         Conformal p-value; None where there is no calibration for the atlas.
+    probable : (str, float) or None
+        Likeliest archetype and its probability. One of `GOOD_FAITH` is watched at most. "multi_tenant"
+        makes a raised score inconclusive where no end user is named: nobody can be told apart then.
     calibrated_prompts : (int, int)
         Prompts of the smallest and largest calibration account. An account more than `SIZE_SLACK`
         times outside is compared with accounts unlike it in size: watched at most, never for review.
@@ -48,29 +54,47 @@ def verdict_of(
             f"{end_users} end users share this account: breadth is expected of a reseller; "
             "look at its end users one by one before concluding anything"
         ]
+    if end_users == 0 and probable is not None and probable[0] == "multi_tenant":
+        return "inconclusive", [
+            f"It looks like many users behind one account, probability {probable[1]:.0%}, whose breadth is "
+            "no sign of harvesting: ask for end-user ids and look at its end users one by one"
+        ]
     smallest, largest = calibrated_prompts
     if not smallest / SIZE_SLACK <= prompts <= largest * SIZE_SLACK:
         return "watch", [
             f"Its size ({prompts:,} prompts) lies outside the calibration ({smallest:,} to {largest:,}): the "
             "p-value compares it with accounts of another size, so it is watched rather than reviewed"
         ]
-    return ("review" if p_value <= config.review_p else "watch"), []
+    if probable is not None and probable[0] in GOOD_FAITH:
+        return "watch", [
+            f"It reads most like {GOOD_FAITH[probable[0]]}, probability {probable[1]:.0%}: such accounts "
+            "sweep on purpose, so it is watched rather than reviewed"
+        ]
+    if p_value > config.review_p:
+        return "watch", []
+    if probable is not None and probable[0] != "harvesting":
+        return "review", [
+            f"Its archetype alone would read as {probable[0].replace('_', ' ')}, probability "
+            f"{probable[1]:.0%}: weigh that against the points below"
+        ]
+    return "review", []
 
 
 def archetype_of(
-    *, verdict: str, prompts: int, end_users: int, middle_collision_ratio: float, config: DetectConfig
+    *, verdict: str, prompts: int, end_users: int, probable: tuple[str, float] | None, config: DetectConfig
 ) -> str:
-    """Name the best simple explanation of an account; one of `coverage_lab.schema.ARCHETYPES`.
+    """Name the best explanation of an account; one of `coverage_lab.schema.ARCHETYPES`.
 
-    `middle_collision_ratio` is the account's same-cell pairs over ordinary traffic's at the middle
-    level: large for one purpose, near 1 for the breadth of everybody together.
+    What the context says comes first: too few prompts leave it unknown, many named end users make it
+    multi-tenant. An account that is up for review is harvesting, whatever else is likelier by the archetype
+    model; "harvesting" is never said of an account whose score is not unusual.
     """
-    if prompts < config.min_prompts:
+    if prompts < config.min_prompts or probable is None:
         return "unknown"
     if end_users >= config.multi_tenant_end_users:
         return "multi_tenant"
-    if verdict in ("watch", "review"):
+    if verdict == "review":
         return "harvesting"
-    if middle_collision_ratio >= NARROW_COLLISION_RATIO:
-        return "task_use"
-    return "mixed_product"
+    if probable[0] == "harvesting" and verdict != "watch":
+        return "unknown"
+    return probable[0]

@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from coverage_lab.detect.fit import ARCHETYPE_OF
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.evaluate import metrics
 from coverage_lab.evaluate.scored import APART_KINDS, Scored, ladder_order
@@ -45,6 +46,7 @@ class Settings(_Frozen):
     seed: int
     corpora: dict[str, int] = Field(description="corpora by kind")
     versions: dict[str, str] = Field(description="of this package and what it computes with")
+    options: dict[str, str] = Field(default_factory=dict, description="that accounts and models depend on")
     detector: str = Field(description="name of the method that is to lead")
     variants: tuple[str, ...] = Field(default=(), description="parts of the detector by themselves")
     probes: tuple[str, ...] = Field(default=(), description="methods that should fail; all others: baselines")
@@ -139,7 +141,9 @@ class Called(_Frozen):
 
     kind: str
     accounts: int
-    own: float | None = Field(description="share called by its kind; only of evaluation runs and red-team")
+    own: float | None = Field(
+        description="share called by its kind's archetype; only of evaluation runs and red-team"
+    )
     shares: dict[str, float]
 
 
@@ -451,7 +455,7 @@ def _archetypes(scored: Scored) -> tuple[Called, ...]:
         Called(
             kind=kind,
             accounts=accounts,
-            own=_rounded(shares.get(kind, 0.0)) if kind in APART_KINDS else None,
+            own=_rounded(shares.get(ARCHETYPE_OF[kind], 0.0)) if kind in APART_KINDS else None,
             shares={name: _rounded(share) for name, share in shares.items()},
         )
         for kind, (accounts, shares) in metrics.archetype_shares(scored.kind, scored.archetype).items()

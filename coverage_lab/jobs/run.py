@@ -24,20 +24,13 @@ from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.load import load_judge, settled, threads_of
 from coverage_lab.errors import CoverageLabError
-from coverage_lab.jobs.bucket import work_bucket, write_table
-from coverage_lab.jobs.output import (
-    REPORT,
-    TABLES,
-    OutputFolder,
-    disk_errors,
-    read_json,
-    whole_file,
-    write_json,
-)
+from coverage_lab.jobs.bucket import work_bucket
+from coverage_lab.jobs.gather import discoveries, gather
+from coverage_lab.jobs.output import REPORT, OutputFolder, disk_errors, read_json, whole_file, write_json
 from coverage_lab.jobs.pool import ray_cluster, work_on_ray
 from coverage_lab.progress import Progress, silent
 from coverage_lab.report import write_report
-from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE, SCHEMA_VERSION, VERDICTS
+from coverage_lab.schema import QUARANTINE, SCHEMA_VERSION, VERDICTS
 from coverage_lab.traffic import (
     BucketWriter,
     Source,
@@ -47,7 +40,6 @@ from coverage_lab.traffic import (
     read_traffic,
 )
 
-_SCHEMAS = {"accounts": ACCOUNTS, "curves": CURVES, "cells": CELLS, "flags": FLAGS, "quarantine": QUARANTINE}
 _LIBRARIES = (
     "numpy",
     "pyarrow",
@@ -114,8 +106,8 @@ def run_job(
                 folder, config, judge, read, names, threads=threads, ray=ray, progress=progress
             )
     with clock.stage("gather"), disk_errors(output):
-        _gather(folder, parts)
-        counts = _counts(output, read)
+        gather(folder, parts, judge.config)
+        counts = _counts(output, read, judge)
     manifest = _manifest(
         key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
     )
@@ -231,32 +223,9 @@ def _work(
     return parts, {judge.encoder.device}
 
 
-def _gather(folder: OutputFolder, parts: Sequence[Path]) -> None:
-    """Put the parts' tables together.
-
-    `accounts` and `flags` are small and sorted by account; `curves`, `cells` and `quarantine` are
-    streamed in bucket order, each account's rows together.
-    """
-    for name in TABLES:
-        schema = _SCHEMAS[name]
-        files = [part / f"{name}.parquet" for part in parts]
-        if name == "quarantine":
-            files.insert(0, folder.work / "quarantine.parquet")
-        with folder.whole_file(f"{name}.parquet") as target:
-            if name in ("accounts", "flags"):
-                tables = [pq.read_table(file, schema=schema) for file in files]
-                joined = pa.concat_tables(tables) if tables else schema.empty_table()
-                write_table(joined.sort_by("account_id"), target)
-                continue
-            with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-                for file in files:
-                    for batch in pq.ParquetFile(file).iter_batches():
-                        writer.write_batch(batch)
-
-
-def _counts(output: Path, read: dict[str, object]) -> dict[str, object]:
+def _counts(output: Path, read: dict[str, object], judge: Judge) -> dict[str, object]:
     """Count what came out, and check that nothing was lost or counted twice."""
-    accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "verdict"])
+    accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "verdict", "q_value"])
     reasons = _tally(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"])
     verdicts = _tally(accounts["verdict"])
     rows_in = int(str(read["rows_in"]))
@@ -274,6 +243,7 @@ def _counts(output: Path, read: dict[str, object]) -> dict[str, object]:
         "quarantine_reasons": dict(sorted(reasons.items())),
         "accounts": accounts.num_rows,
         "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
+        "discoveries": discoveries(accounts, judge.scorecard),
         "buckets": read["buckets"],
         "as_of": read["as_of"],
     }
@@ -321,8 +291,9 @@ def _manifest(
             "description": judge.atlas.description,
         },
         "model": model,
-        "counts": {name: value for name, value in counts.items() if name != "verdicts"},
+        "counts": {name: value for name, value in counts.items() if name not in ("verdicts", "discoveries")},
         "verdicts": counts["verdicts"],
+        "discoveries": counts["discoveries"],
         "timings": clock.seconds,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "execution": {"ray": ray, "threads": threads, "machine": platform.machine()},

@@ -258,6 +258,8 @@ def lower_tail(
     Range: shares 0 (no near repeat) to 1; hole any, below 0 = fewer near repeats than the ring around them
     lets expect (cut off), 0 = as many or no evidence, above 0 = more (templates).
 
+    Columns: `novelty_hole`
+
     References
     ----------
     .. [1] The power law of nearest distances: Levina and Bickel (2004), NeurIPS 17. Of the hole: this

@@ -264,6 +264,8 @@ def evenness(counts: NDArray[np.integer], offsets: ArrayLike, *, q: float = 1.0)
     -----
     Range: 0 (nearly all prompts in one cell) to 1 (all cells alike); high = ground is covered evenly.
 
+    Columns: `evenness`
+
     References
     ----------
     .. [1] Heip (1974), J. Mar. Biol. Ass. UK 54:555; class E3 of Chao and Ricotta (2019), Ecology 100:e02852.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from coverage_lab.measures.collisions import _collisions
 from coverage_lab.measures.counts import _tally
 from coverage_lab.measures.growth import GRID_POINTS, _growth_curve, curve_grids
+from coverage_lab.measures.hill import evenness
 from coverage_lab.measures.nulls import (
     Band,
     Moments,
@@ -21,8 +22,14 @@ from coverage_lab.measures.nulls import (
     checked_mass,
 )
 from coverage_lab.measures.order import order_z
+from coverage_lab.measures.pitman_yor import pitman_yor
 from coverage_lab.measures.ragged import checked_segments, ratio, segment_ids
+from coverage_lab.measures.runs import _runs
 from coverage_lab.measures.sample_coverage import new_slope, sample_coverage
+from coverage_lab.measures.uniformity import _dispersion
+
+#: Discounts are held at −1: how far below a uniform sweep lies is chance (see `pitman_yor`).
+LOWEST_DISCOUNT = -1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +66,7 @@ def level_measures(
     """Return every measure of one level for every account.
 
     Formula: `distinct` = D(n); `growth_vs_reference` = ``ln[D(n) / E_reference(n)]``;
-    `growth_vs_uniform` = ``D(n) / E_uniform(n)``; the others as in their own rows
+    `growth_vs_uniform` = ``D(n) / E_uniform(n)``; `discount` is held at −1; the others as in their own rows
 
     Parameters
     ----------
@@ -74,8 +81,9 @@ def level_measures(
     -------
     dict of float64 (accounts,)
         Keys `distinct`, `sample_coverage`, `new_slope`, `collision_ratio`, `collision_z`,
-        `growth_vs_reference`, `growth_vs_uniform`, `order_z`. An empty account has 0 distinct cells and NaN
-        elsewhere; a single prompt leaves sample coverage, collisions and order NaN.
+        `growth_vs_reference`, `growth_vs_uniform`, `order_z`, `return_z`, `evenness`, `dispersion_z`,
+        `discount`. An empty account has 0 distinct cells and NaN elsewhere; a single prompt leaves all but
+        the growth, the slope and the dispersion NaN.
 
     Raises
     ------
@@ -94,12 +102,13 @@ def level_measures(
     .. [1] Of the ratios: this project. Of the nulls: see `reference_growth`, `uniform_growth`.
     """
     visited, cut, masses = _checked_level(cells, offsets, mass)
-    _, counts, count_offsets = _tally(visited, cut)
+    reached, counts, count_offsets = _tally(visited, cut)
     prompts = np.diff(cut)
     distinct = np.diff(count_offsets).astype(np.float64)
     reference, _ = _each_once(lambda m: _reference_growth(masses, m), prompts)
     uniform, _ = _each_once(lambda m: _uniform_growth(masses.size, m), prompts)
     collision_ratio, collision_z = _collisions(counts, count_offsets, masses)
+    _, dispersion_z, _ = _dispersion(reached, counts, count_offsets, masses)
     with_prompts = prompts > 0
     growth = ratio(distinct, reference)
     return {
@@ -111,6 +120,10 @@ def level_measures(
         "growth_vs_reference": np.log(growth, out=np.full(growth.shape, np.nan), where=with_prompts),
         "growth_vs_uniform": ratio(distinct, uniform),
         "order_z": order_z(visited, cut),
+        "return_z": _runs(visited, cut).z,
+        "evenness": evenness(counts, count_offsets),
+        "dispersion_z": dispersion_z,
+        "discount": np.maximum(pitman_yor(counts, count_offsets).discount, LOWEST_DISCOUNT),
     }
 
 

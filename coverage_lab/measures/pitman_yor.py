@@ -91,6 +91,8 @@ def pitman_yor(
     limited ground that is swept the more evenly the lower. On uniform sweeps about half of the accounts come
     out at −∞, the others far below 0: a negative discount's size is not to be averaged.
 
+    Columns: `discount` (held at −1)
+
     References
     ----------
     .. [1] Pitman and Yor (1997), Annals of Probability 25:855; the likelihood (EPPF) is Pitman (1995), PTRF

@@ -78,6 +78,8 @@ def runs(cells: NDArray[np.integer], offsets: ArrayLike) -> Runs:
     Range: return rate 0 to 1; ratio 0 and up, z any, mean 1 and 0 if order does not matter. z below 0 = the
     account seldom stays (swept), above 0 = it works cell by cell (bursty).
 
+    Columns: `return_z` (z)
+
     References
     ----------
     .. [1] Mean and variance over all orders of a multiset: the runs test for more than two kinds, Mood

@@ -145,6 +145,8 @@ def dispersion(
     cells, it tells only that rare cells are avoided, so read it at the coarse levels. Approximate; see the
     module for how well it holds.
 
+    Columns: `dispersion_z`
+
     References
     ----------
     .. [1] Pearson (1900), Phil. Mag. 50:157; the variance, Haldane (1937), Biometrika 29:133. Lower tail as a

@@ -75,10 +75,15 @@ class FlaggedAccount:
     verdict: str
     verdict_rank: int
     archetype: str
+    archetype_probability: float | None
     prompts: int
     score: float
     p_value: float | None
+    q_value: float | None
+    harvested_share: float | None
+    harvested_range: str
     reasons: tuple[str, ...]
+    evidence: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     score_percentile: float | None
     level_measures: tuple[MeasureRow, ...]
@@ -155,10 +160,15 @@ def flagged_account(
         verdict=visible(flag["verdict"]),
         verdict_rank=words.rank_of(flag["verdict"]),
         archetype=words.ARCHETYPES.get(flag["archetype"], visible(flag["archetype"])),
+        archetype_probability=defined(flag["archetype_probability"]),
         prompts=flag["prompts"],
         score=flag["score"],
         p_value=defined(flag["p_value"]),
+        q_value=defined(flag["q_value"]),
+        harvested_share=defined(flag["harvested_share"]),
+        harvested_range=_range(flag),
         reasons=tuple(visible(reason, keep=JOINERS) for reason in flag["reasons"]),
+        evidence=evidence(flag),
         facts=_facts(account),
         score_percentile=percentiles.of("score", flag["score"]),
         level_measures=tuple(
@@ -172,6 +182,31 @@ def flagged_account(
         cells=tuple(_cell_table(level, [row for row in cells if row["level"] == level]) for level in LEVELS),
         curve_levels=tuple(curve_levels),
         command=explain_command(account_id),
+    )
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    """The interval of the harvested share; empty where it is not known."""
+    low, high = defined(row["harvested_share_low"]), defined(row["harvested_share_high"])
+    return "" if low is None or high is None else f"{low:.0%} to {high:.0%}"
+
+
+def evidence(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What a reviewer weighs beside score and p-value, as (term, value), of a row of flags or accounts."""
+    probability, q_value = defined(row["archetype_probability"]), defined(row["q_value"])
+    archetype = words.ARCHETYPES.get(row["archetype"], visible(row["archetype"]))
+    share, without = defined(row["harvested_share"]), defined(row["score_without_top_cells"])
+    return (
+        (
+            words.ARCHETYPE,
+            archetype if probability is None else f"{archetype}, probability {probability:.0%}",
+        ),
+        (words.HARVESTED_SHARE, words.NOT_KNOWN if share is None else f"{share:.0%} ({_range(row)})"),
+        (words.Q_VALUE, words.NOT_KNOWN if q_value is None else f"{q_value:.3g}"),
+        (
+            words.WITHOUT_TOP,
+            words.NOT_KNOWN if without is None else f"{without:.3f} instead of {row['score']:.3f}",
+        ),
     )
 
 

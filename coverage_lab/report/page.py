@@ -272,6 +272,10 @@ def _run_view(run: Mapping[str, object]) -> Mapping[str, Any]:
         "model_id": _identifier(_mapping(run, "model").get("id")),
         "calibration_accounts": _text(_calibration(run).get("accounts")),
         "smallest_p": _text(_calibration(run).get("smallest_p")),
+        "extrapolated_below": _known(_card(run).get("calibration_extrapolated_below")),
+        "discoveries_found": _text(_mapping(run, "discoveries").get("found")),
+        "discoveries_rate": _text(_mapping(run, "discoveries").get("rate")),
+        "discoveries_note": _known(_mapping(run, "discoveries").get("note")),
         "rows_in": _text(counts.get("rows_in")),
         "rows_used": _text(counts.get("rows_used")),
         "rows_quarantined": _text(counts.get("rows_quarantined")),
@@ -294,6 +298,16 @@ def _run_view(run: Mapping[str, object]) -> Mapping[str, Any]:
 def _calibration(run: Mapping[str, object]) -> Mapping[Any, Any]:
     calibration = _mapping(run, "model").get("calibration")
     return calibration if isinstance(calibration, Mapping) else {}
+
+
+def _card(run: Mapping[str, object]) -> Mapping[Any, Any]:
+    card = _mapping(run, "model").get("card")
+    return card if isinstance(card, Mapping) else {}
+
+
+def _known(value: object) -> str | None:
+    """Safe text, or None for what is null, zero or empty."""
+    return _text(value) if value else None
 
 
 def _mapping(run: Mapping[str, object], key: str) -> Mapping[Any, Any]:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.report import words
-from coverage_lab.report.accounts_view import defined, flag_order
+from coverage_lab.report.accounts_view import defined, evidence, flag_order
 from coverage_lab.report.plots import rows_of
 from coverage_lab.report.text import JOINERS, shortened, visible
 from coverage_lab.schema import LEVELS
@@ -141,7 +141,7 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
     Returns
     -------
     rich.console.RenderableType
-        Verdict, score, reasons, growth curves against their nulls, and top cells.
+        Verdict, score, the evidence beside it, reasons, growth curves against their nulls, and top cells.
     """
     account_id = account_row["account_id"]
     head = Text.assemble(
@@ -149,13 +149,14 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
         _name(account_id, 120),
         "\n",
         _verdict(account_row["verdict"]),
-        f" · {words.ARCHETYPES.get(account_row['archetype'], visible(account_row['archetype']))}"
         f" · {account_row['prompts']:,} prompts"
         f" · score {_score_text(account_row['score'])} (0..1) · p {_p_text(account_row['p_value'])}",
     )
+    weighed = Text("\n".join(f"  {term}: {value}" for term, value in evidence(account_row)))
     reasons = [Text(f"• {visible(reason, keep=JOINERS)}") for reason in account_row["reasons"]]
     parts: list[RenderableType] = [
         head,
+        weighed,
         Text("\nWhy", style="bold"),
         *[Padding(reason, (0, 0, 0, 2)) for reason in reasons or [Text("no reason recorded")]],
     ]

@@ -32,10 +32,21 @@ def rank_of(verdict: str) -> int:
 ARCHETYPES = {
     "task_use": "task use",
     "mixed_product": "mixed product",
+    "personal_use": "personal use",
     "multi_tenant": "multi-tenant",
+    "data_processing": "data processing",
+    "evaluation_run": "evaluation run",
+    "red_team_research": "red-team research",
     "harvesting": "harvesting",
     "unknown": "unknown",
 }
+
+#: What a reviewer weighs beside score and p-value; each is in the glossary.
+ARCHETYPE = "Archetype"
+HARVESTED_SHARE = "Harvested share"
+Q_VALUE = "q-value"
+WITHOUT_TOP = "Score without its top topics"
+NOT_KNOWN = "n/a"
 
 LEVELS = {
     "coarse": "broad themes",
@@ -68,10 +79,27 @@ MEASURES = {
         "Near 1 when it grows as a systematic sweep would.",
     ),
     "order_z": ("How early new cells come", "Above 0 when new ground came sooner than chance order gives."),
+    "return_z": (
+        "Staying in a cell",
+        "Below 0 when it seldom stays where it is, above 0 when it works cell by cell.",
+    ),
+    "evenness": ("Evenness over its cells", "Near 1 when all the cells it reached are used alike."),
+    "dispersion_z": (
+        "Scatter about ordinary traffic's shares",
+        "Below 0 when it is more even than draws from ordinary traffic.",
+    ),
+    "discount": (
+        "Pitman–Yor discount",
+        "Near 1 when new ground comes without end, below 0 when a limited ground is swept.",
+    ),
     "novelty_mean": ("Mean novelty", "How unlike its earlier prompts a prompt is, on average."),
     "novelty_p10": ("Novelty, lowest tenth", "High when even its most repetitive prompts are new."),
     "novelty_median": ("Median novelty", "The novelty of its middle prompt."),
     "novelty_low_share": ("Near repeats", "Low when it hardly ever asks nearly the same again."),
+    "novelty_hole": (
+        "Missing near repeats",
+        "Below 0 when near repeats look as if they had been filtered out.",
+    ),
     "repeat_share": ("Exact repeats", "Low when it hardly ever sends the same prompt again."),
 }
 
@@ -141,7 +169,27 @@ GLOSSARY = (
         "Percentile",
         "The share of the other accounts in this run with a smaller value; ties count half.",
     ),
-    ("Archetype", "The explanation that fits the measures best. A hint for the reviewer, not a finding."),
+    (
+        Q_VALUE,
+        "The p-value adjusted for how many accounts the run judged (Benjamini–Hochberg). Of accounts with "
+        "q at most 0.1, on average at most one in ten is there by chance.",
+    ),
+    (
+        ARCHETYPE,
+        "The explanation that fits best, with the model’s probability where it was asked. All kinds count as "
+        "equally common beforehand. A hint for the reviewer, not a finding.",
+    ),
+    (
+        HARVESTED_SHARE,
+        "Estimated share of the account’s prompts that is harvested, told from how they read, with a 90% "
+        "interval. An interval from 0% says that it may as well be none.",
+    ),
+    (
+        WITHOUT_TOP,
+        "What the score would be had the account not sent the prompts in its three top narrow topics: the "
+        "measures of its ground without them, everything else as it is. A score that falls shows that one "
+        "narrow topic carries it. n/a: the score is not unusual, or hardly anything is left.",
+    ),
     (
         "Quarantine",
         "Rows that could not be used, kept apart with their reason; they are in no number above.",

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coverage_lab.schema import ARCHETYPES
+
 
 class _Answered(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,8 +43,30 @@ class AccountScore(_Answered):
     style_points: float | None = Field(
         description="What the style of the prompts adds to the score's log-odds, any sign; null as for score."
     )
+    wording_points: float | None = Field(
+        description="The same of the prompts' opening words; null as for score."
+    )
     verdict: str = Field(description="clear, watch, review or inconclusive: for a person to decide on.")
-    archetype: str = Field(description="task_use, mixed_product, multi_tenant, harvesting or unknown.")
+    archetype: str = Field(description=f"Likeliest explanation: {', '.join(ARCHETYPES)}.")
+    archetype_probability: float | None = Field(
+        description="The model's probability of `archetype`, 0..1; null where it is unknown, or decided by "
+        "the end users named."
+    )
+    q_value: None = Field(
+        description="Always null here: a p-value is adjusted among all accounts of a run, and a request has "
+        "only some. Adjust those of a day together (Benjamini-Hochberg), or use `coverage-lab run`."
+    )
+    harvested_share: float | None = Field(
+        description="Estimated share of the account's prompts that is harvested, 0..1; null where no "
+        "scorecard can tell."
+    )
+    harvested_share_low: float | None = Field(description="Lower end of its 90% interval.")
+    harvested_share_high: float | None = Field(description="Upper end of its 90% interval.")
+    score_without_top_cells: float | None = Field(
+        description="The score if the prompts in its three top fine cells had not been sent: the measures of "
+        "coverage computed without them, style, wording and build as they are. Null unless the p-value is at "
+        "most `watch_p` and enough prompts are left."
+    )
     reasons: list[str] = Field(description="What moved the score, in sentences.")
     measures: dict[str, float | None] = Field(
         description="Every measure by name; null where it is not defined (too few prompts)."

@@ -1,0 +1,366 @@
+"""The benchmark: every method fitted without the corpora that it is then asked about.
+
+For each fold the atlas, the reference mass, every model and its calibration are made from the accounts
+and corpora of the other folds; then the fold's own accounts are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
+
+from coverage_lab.accounts import measure, states_of
+from coverage_lab.accounts.distinct import Distinct
+from coverage_lab.accounts.wording import STRUCTURE, openings, structure
+from coverage_lab.atlas import Atlas, fit_atlas
+from coverage_lab.detect.features import FEATURES, Features, features_of, join
+from coverage_lab.detect.fit import Labelled, corpus_weights, fit_scorecard
+from coverage_lab.detect.scorecard import Scorecard
+from coverage_lab.encoders import Encoder
+from coverage_lab.errors import ConfigError
+from coverage_lab.evaluate.bank import Bank
+from coverage_lab.evaluate.baselines import Baseline, Sample
+from coverage_lab.evaluate.cast import Cast
+from coverage_lab.evaluate.ladder import ORDINARY, PURE
+from coverage_lab.evaluate.scored import Scored
+from coverage_lab.measures import novelty as causal_novelty
+from coverage_lab.progress import Progress, silent
+
+DETECTOR = "coverage_lab"
+#: The two halves: a harvester can change what its prompts say sooner than its need to cover.
+HALVES = {"content alone": ("build", "style", "wording"), "coverage shape alone": ("shape",)}
+#: What length and language alone would give; a detector that is no better has learnt the files.
+PROBE = "probe: length and language only"
+#: Parts of the harvest and ordinary clusters that a learning curve is fitted on.
+CURVE = {"coverage_lab, 1/4 of the corpora": 4, "coverage_lab, 1/2 of the corpora": 2}
+
+#: Held out of nothing: accounts of every fold are trained on.
+_NO_FOLD = 2**31
+#: Prompts whose states are made at once.
+_ROWS_AT_ONCE = 200_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a benchmark depends on besides the corpora.
+
+    Attributes
+    ----------
+    cells : (int, int, int)
+        Cells of each fold's atlas.
+    train : int
+        Accounts that models are fitted on in each fold, at most, besides the harvests.
+    seed : int
+    """
+
+    cells: tuple[int, int, int] = (64, 512, 2048)
+    train: int = 2000
+    seed: int = 1
+
+
+def run_benchmark(
+    bank: Bank,
+    cast: Cast,
+    vectors: NDArray[np.float32],
+    encoder: Encoder,
+    *,
+    settings: Settings,
+    baselines: Sequence[Baseline],
+    progress: Progress = silent,
+) -> Scored:
+    """Score every account by every method, corpus-out.
+
+    Parameters
+    ----------
+    vectors : float32 (P, d)
+        Unit vectors of the bank's texts, by `encoder`.
+
+    Returns
+    -------
+    Scored
+        The same to the last digit for the same input and seed on one machine and thread count.
+
+    Raises
+    ------
+    ConfigError
+        As `check_training`.
+    """
+    check_training(bank, cast, settings=settings)
+    distinct = _distinct(bank, vectors)
+    novelties = _novelties(cast, vectors, progress)
+    truth = _truth(bank, cast)
+    fold_of = cast.fold[cast.trajectory]
+    folds = int(cast.fold.max()) + 1
+    names = [DETECTOR, *HALVES, *CURVE, PROBE, *(baseline.name for baseline in baselines)]
+    scores = {name: np.zeros(len(fold_of)) for name in names}
+    archetype = np.full(len(fold_of), "", dtype="U32")
+    for fold in range(folds):
+        progress("fold", fold, folds)
+        test = np.flatnonzero(fold_of == fold)
+        if not len(test):
+            continue
+        atlas = _atlas(bank, vectors, encoder, fold, settings)
+        placed = replace(distinct, cells=atlas.assign(vectors))
+        train = _training(cast, truth, fold, settings)
+        features = {
+            side: _features(cast, rows, placed, novelties, atlas)
+            for side, rows in (("train", train), ("test", test))
+        }
+        labelled = replace(truth.at(_mask(train, len(fold_of))), features=features["train"])
+        held = features["test"]
+
+        fitted = partial(fit_scorecard, atlas_id=atlas.id, encoder_id=encoder.id, seed=settings.seed)
+        card = fitted(labelled)
+        scores[DETECTOR][test] = _log_odds(card, held)
+        archetype[test] = [name for name, _ in card.likeliest(held)]
+        for name, parts in HALVES.items():
+            scores[name][test] = _log_odds(fitted(labelled, parts=parts), held)
+        for name, part in CURVE.items():
+            scores[name][test] = _log_odds(fitted(_part_of(labelled, part, settings.seed)), held)
+        scores[PROBE][test] = _probe(labelled, held, truth.language[test])
+        told = train[np.isin(truth.kind[train], ORDINARY) | truth.pure[train]]
+        for done, baseline in enumerate(baselines):
+            progress("baselines", fold * len(baselines) + done, folds * len(baselines))
+            score = baseline.fit(_sample(cast, told, vectors, truth), seed=settings.seed)
+            scores[baseline.name][test] = score(_sample(cast, test, vectors, truth))
+    progress("fold", folds, folds)
+    progress("baselines", folds * len(baselines), folds * len(baselines))
+    plans = [cast.plans[t] for t in cast.trajectory]
+    return Scored(
+        kind=truth.kind,
+        rung=np.array([plan.rung for plan in plans]),
+        prompts=cast.size,
+        corpora=tuple(plan.corpora for plan in plans),
+        cluster=truth.cluster,
+        language=truth.language,
+        fold=fold_of,
+        campaign=np.array([plan.campaign for plan in plans]),
+        trajectory=cast.trajectory,
+        archetype=archetype,
+        scores=scores,
+    )
+
+
+def label_accounts(
+    bank: Bank,
+    cast: Cast,
+    vectors: NDArray[np.float32],
+    atlas: Atlas,
+    *,
+    settings: Settings,
+    progress: Progress = silent,
+) -> Labelled:
+    """Measure accounts of all folds on one atlas, for the scorecard that ships.
+
+    Parameters
+    ----------
+    vectors : float32 (P, d)
+        Unit vectors of the bank's texts, by the encoder of `atlas`.
+
+    Returns
+    -------
+    Labelled
+        Every pure harvest and at most `settings.train` other accounts, each at up to two of its sizes.
+    """
+    truth = _truth(bank, cast)
+    chosen = _training(cast, truth, _NO_FOLD, settings)
+    placed = replace(_distinct(bank, vectors), cells=atlas.assign(vectors))
+    features = _features(cast, chosen, placed, _novelties(cast, vectors, progress), atlas)
+    return replace(truth.at(_mask(chosen, len(truth.kind))), features=features)
+
+
+def check_training(bank: Bank, cast: Cast, *, settings: Settings) -> None:
+    """Refuse accounts that some fold could not be scored with; needs no vectors.
+
+    Raises
+    ------
+    ConfigError
+        Outside a fold there are fewer than two clusters of harvests or of ordinary accounts, or fewer
+        distinct prompts than fine cells.
+    """
+    truth = _truth(bank, cast)
+    for fold in np.unique(cast.fold[cast.trajectory]):
+        train = _training(cast, truth, int(fold), settings)
+        guilty = set(truth.cluster[train][truth.harvest[train]].tolist())
+        ordinary = set(truth.cluster[train][np.isin(truth.kind[train], ORDINARY)].tolist()) - guilty
+        if min(len(guilty), len(ordinary)) < 2:
+            raise ConfigError(
+                f"corpora: outside fold {fold + 1} there are {len(guilty)} clusters of harvests and "
+                f"{len(ordinary)} of ordinary accounts without one, expected two of each; "
+                "give more corpora or fewer folds"
+            )
+        rows = np.concatenate([bank.corpora[name] for name in bank.corpora if bank.fold[name] != fold])
+        distinct = len(np.unique(bank.digests[rows]))
+        if distinct < settings.cells[-1]:
+            raise ConfigError(
+                f"cells: expected at most {distinct}, the distinct prompts outside fold {fold + 1}, "
+                f"got {settings.cells[-1]}"
+            )
+
+
+def _log_odds(card: Scorecard, held: Features) -> NDArray[np.float64]:
+    """Score before it is squeezed into 0..1. With the intercept: every fold has its own."""
+    odds: NDArray[np.float64] = card.points(held).sum(axis=1) + card.intercept
+    return odds
+
+
+def _distinct(bank: Bank, vectors: NDArray[np.float32]) -> Distinct:
+    """Work out what states need of each text; the cells are filled in atlas by atlas."""
+    return Distinct(
+        vectors=vectors,
+        digests=bank.digests,
+        cells=np.zeros((len(vectors), 3), np.int32),
+        structure=structure(bank.texts),
+        openings=openings(bank.texts),
+    )
+
+
+def _mask(rows: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+    mask = np.zeros(size, dtype=bool)
+    mask[rows] = True
+    return mask
+
+
+def _novelties(cast: Cast, vectors: NDArray[np.float32], progress: Progress) -> list[NDArray[np.float32]]:
+    """Novelty of each trajectory; a prefix's is a prefix of it."""
+    found: list[NDArray[np.float32]] = []
+    for i, plan in enumerate(cast.plans):
+        found.append(causal_novelty(vectors[plan.rows], np.array([0, len(plan.rows)]))[0])
+        if i % 200 == 0:
+            progress("novelty", i, len(cast.plans))
+    progress("novelty", len(cast.plans), len(cast.plans))
+    return found
+
+
+def _truth(bank: Bank, cast: Cast) -> Labelled:
+    """Label every account; the features are filled in fold by fold."""
+    plans = [cast.plans[t] for t in cast.trajectory]
+    spoken = [{bank.language[name] for name in plan.corpora} for plan in plans]
+    none = np.zeros((len(plans), 0))
+    return Labelled(
+        features=Features(none, none.astype(np.float32), none.astype(np.float32), cast.size),
+        kind=np.array([plan.kind for plan in plans]),
+        corpus=np.array([plan.corpora[0] for plan in plans]),
+        cluster=np.array([bank.cluster[plan.corpora[0]] for plan in plans]),
+        language=np.array([next(iter(tongues)) if len(tongues) == 1 else "" for tongues in spoken]),
+        pure=np.array([plan.rung in PURE for plan in plans]),
+    )
+
+
+def _training(cast: Cast, truth: Labelled, fold: int, settings: Settings) -> NDArray[np.int64]:
+    """Accounts of the other folds: every pure harvest, and others up to a bound, each at two of its sizes."""
+    rng = np.random.default_rng((settings.seed, fold))
+    outside = cast.fold[cast.trajectory] != fold
+    chosen: list[NDArray[np.int64]] = []
+    order = rng.permutation(len(cast.plans))
+    used = 0
+    starts = np.searchsorted(cast.trajectory, np.arange(len(cast.plans) + 1))
+    for t in order:
+        rows = np.arange(starts[t], starts[t + 1])
+        if not len(rows) or not outside[rows[0]]:
+            continue
+        harvest = truth.kind[rows[0]] == "harvest"
+        if harvest and not truth.pure[rows[0]]:
+            continue
+        if not harvest and used >= settings.train:
+            continue
+        picked = rng.choice(rows, min(2, len(rows)), replace=False)
+        used += 0 if harvest else len(picked)
+        chosen.append(picked)
+    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
+
+
+def _atlas(
+    bank: Bank, vectors: NDArray[np.float32], encoder: Encoder, fold: int, settings: Settings
+) -> Atlas:
+    """Fit the atlas and the reference mass on the other folds' corpora; labels are not needed."""
+    names = [name for name in bank.corpora if bank.fold[name] != fold]
+    rows = np.concatenate([bank.corpora[name] for name in names])
+    account = np.repeat(np.arange(len(names)), [len(bank.corpora[name]) for name in names])
+    reference = np.array([name[0] in "DE" for name in names])[account]
+    return fit_atlas(
+        vectors[rows],
+        account,
+        reference,
+        None,
+        encoder=encoder,
+        sizes=settings.cells,
+        seed=settings.seed,
+        iterations=12,
+    )
+
+
+def _features(
+    cast: Cast,
+    accounts: NDArray[np.int64],
+    distinct: Distinct,
+    novelties: Sequence[NDArray[np.float32]],
+    atlas: Atlas,
+) -> Features:
+    parts: list[Features] = []
+    start = 0
+    sizes = cast.size[accounts]
+    while start < len(accounts):
+        stop = start + max(1, int(np.searchsorted(np.cumsum(sizes[start:]), _ROWS_AT_ONCE)))
+        batch = accounts[start:stop]
+        offsets = np.concatenate([[0], np.cumsum(cast.size[batch])]).astype(np.int64)
+        states = states_of(
+            tuple(f"{account:09d}" for account in batch),
+            offsets,
+            np.concatenate([np.arange(n) for n in cast.size[batch]]).astype(np.int64),
+            np.concatenate([cast.rows(account) for account in batch]),
+            distinct,
+            novelty=np.concatenate([novelties[cast.trajectory[a]][: cast.size[a]] for a in batch]),
+        )
+        parts.append(features_of(states, measure(states, atlas).values))
+        start = stop
+    return join(parts)
+
+
+def _part_of(labelled: Labelled, part: int, seed: int) -> Labelled:
+    """Keep one in `part` of the clusters with harvests, of those with ordinary accounts, of the rest."""
+    rng = np.random.default_rng(seed)
+    kept: set[str] = set()
+    guilty = set(labelled.cluster[labelled.harvest].tolist())
+    ordinary = set(labelled.cluster[np.isin(labelled.kind, ORDINARY)].tolist()) - guilty
+    for side in (guilty, ordinary, set(labelled.cluster.tolist()) - guilty - ordinary):
+        ordered = rng.permutation(sorted(side))
+        kept |= set(ordered[: max(2, len(ordered) // part)].tolist())
+    return labelled.at(np.array([cluster in kept for cluster in labelled.cluster]))
+
+
+def _probe(train: Labelled, held: Features, languages: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Score by how long prompts are and which language the catalogue says they are in."""
+    columns = [FEATURES.index(f"{name}_{m}") for name in STRUCTURE[:2] for m in ("mean", "sd")]
+    known = sorted(set(train.language.tolist()))
+
+    def table(features: Features, spoken: NDArray[np.str_]) -> NDArray[np.float64]:
+        tongues = np.array([[language == name for name in known] for language in spoken], dtype=float)
+        return np.column_stack([features.named[:, columns], tongues])
+
+    used = np.isin(train.kind, ORDINARY) | train.pure
+    model = HistGradientBoostingClassifier(max_iter=100, max_leaf_nodes=8, random_state=0)
+    with threadpool_limits(1):  # trees this small are slower by threads, which wait for one another
+        model.fit(
+            table(train.features, train.language)[used],
+            train.harvest[used],
+            sample_weight=corpus_weights(train.harvest[used], train.corpus[used]),
+        )
+        logit: NDArray[np.float64] = model.decision_function(table(held, languages))
+    return logit
+
+
+def _sample(cast: Cast, accounts: NDArray[np.int64], vectors: NDArray[np.float32], truth: Labelled) -> Sample:
+    harvest = truth.harvest[accounts]
+    return Sample(
+        vectors=vectors,
+        rows=tuple(cast.rows(account) for account in accounts),
+        harvest=harvest,
+        weight=corpus_weights(harvest, truth.corpus[accounts]),
+    )

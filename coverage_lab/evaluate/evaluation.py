@@ -1,0 +1,216 @@
+"""From a folder of corpora to a folder of results: the whole benchmark as one command runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import faiss
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import coverage_lab
+from coverage_lab.config import EncoderConfig
+from coverage_lab.encoders import load_encoder
+from coverage_lab.errors import ConfigError, OutputError
+from coverage_lab.evaluate.bank import build_bank
+from coverage_lab.evaluate.baselines import BASELINES, Baseline
+from coverage_lab.evaluate.benchmark import CURVE, DETECTOR, HALVES, PROBE, check_training, run_benchmark
+from coverage_lab.evaluate.benchmark import Settings as BenchmarkSettings
+from coverage_lab.evaluate.cast import cast_accounts
+from coverage_lab.evaluate.corpora import load_corpora
+from coverage_lab.evaluate.folds import clusters_of, folds_of, load_together
+from coverage_lab.evaluate.page import write_page
+from coverage_lab.evaluate.results import Results, summarise
+from coverage_lab.evaluate.results import Settings as Ran
+from coverage_lab.evaluate.scored import Scored
+from coverage_lab.evaluate.vector_cache import VectorCache
+from coverage_lab.progress import Progress, silent
+
+#: Everything that an evaluation leaves in its folder; the results last, so that with them all is there.
+ACCOUNTS, PAGE, RESULTS = "accounts.parquet", "benchmark.html", "results.json"
+
+
+def evaluate_corpora(
+    corpora: Path,
+    output: Path,
+    *,
+    encoder: EncoderConfig,
+    baselines: Sequence[str] | None = None,
+    together: Path | None = None,
+    folds: int = 5,
+    rows: int = 2400,
+    accounts: int = 600,
+    repeats: int = 1,
+    longest: int = 1000,
+    cells: tuple[int, int, int] = BenchmarkSettings.cells,
+    train: int = BenchmarkSettings.train,
+    cache: Path | None = None,
+    seed: int = 1,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Results:
+    """Run the benchmark on a folder of corpora and write what it says.
+
+    Parameters
+    ----------
+    corpora : Path
+        Folder of `<kind>_<name>.parquet`.
+    output : Path
+        Gets `accounts.parquet` (every account with its scores, no text), `benchmark.html` and `results.json`.
+    encoder : EncoderConfig
+    baselines : sequence of str, optional
+        Names of `coverage_lab.evaluate.baselines.BASELINES`; all when not given.
+    together : Path, optional
+        File of corpora that must stay on one side, besides those that share prompts.
+    folds, rows, accounts, repeats, longest
+        As `folds_of`, `build_bank` and `cast_accounts` take them.
+    cells, train
+        As `coverage_lab.evaluate.benchmark.Settings`.
+    cache : Path, optional
+        Folder in which vectors are kept from one evaluation to the next.
+    seed : int
+        Of folds, accounts, models and resampling; 0 or more.
+    overwrite : bool
+        Replace the results of another evaluation.
+
+    Returns
+    -------
+    Results
+        The same to the byte for the same input on one machine and thread count.
+
+    Raises
+    ------
+    ConfigError
+        An option or a baseline that can't be used, or too few corpora for so many folds.
+    MissingExtraError
+        The encoder's libraries are not installed.
+    TrafficError
+        A corpus that can't be read, or none.
+    OutputError
+        The folder holds another evaluation or foreign files, or can't be written.
+    """
+    chosen = _chosen(baselines)
+    if seed < 0:
+        raise ConfigError(f"seed: expected 0 or more, got {seed}")
+    _open(output, overwrite=overwrite)
+    groups = load_together(together) if together is not None else []
+    settings = BenchmarkSettings(cells=cells, train=train, seed=seed)
+
+    progress("read corpora", 0, None)
+    read = load_corpora(corpora)
+    cluster = clusters_of(read, together=groups)
+    fold = folds_of(read, cluster, folds=folds, seed=seed)
+    progress("read corpora", len(read), len(read))
+    bank = build_bank(read, rows=rows, fold=fold, cluster=cluster)
+    cast = cast_accounts(
+        bank, accounts=accounts, repeats=repeats, longest=longest, seed=seed, progress=progress
+    )
+    check_training(bank, cast, settings=settings)
+    model = load_encoder(encoder, progress=progress)
+    vectors = VectorCache(model, _cache_of(cache, encoder)).encode(bank.texts, progress=progress)
+    scored = run_benchmark(bank, cast, vectors, model, settings=settings, baselines=chosen, progress=progress)
+    results = summarise(
+        scored,
+        settings=Ran(
+            encoder_id=model.id,
+            folds=folds,
+            seed=seed,
+            corpora=dict(Counter(corpus.kind for corpus in read)),
+            versions=_versions(),
+            options={
+                "rows": str(rows),
+                "accounts": str(accounts),
+                "repeats": str(repeats),
+                "longest": str(longest),
+                "cells": ",".join(map(str, cells)),
+                "train": str(train),
+                "precision": encoder.precision,
+                "together": hashlib.sha256(together.read_bytes()).hexdigest() if together is not None else "",
+            },
+            detector=DETECTOR,
+            variants=(*HALVES, *CURVE),
+            probes=(PROBE,),
+        ),
+        seed=seed,
+    )
+    _write(output, scored, results)
+    return results
+
+
+def accounts_table(scored: Scored) -> pa.Table:
+    """Lay out the accounts as a table, one column a method: higher = more like harvesting. No text."""
+    return pa.table(
+        {
+            "kind": pa.array(scored.kind.tolist(), pa.string()),
+            "rung": pa.array(scored.rung.tolist(), pa.string()),
+            "prompts": pa.array(scored.prompts, pa.int64()),
+            "corpora": pa.array([list(names) for names in scored.corpora], pa.list_(pa.string())),
+            "cluster": pa.array(scored.cluster.tolist(), pa.string()),
+            "language": pa.array(scored.language.tolist(), pa.string()),
+            "fold": pa.array(scored.fold, pa.int64()),
+            "campaign": pa.array(scored.campaign, pa.int64()),
+            "trajectory": pa.array(scored.trajectory, pa.int64()),
+            "archetype": pa.array(scored.archetype.tolist(), pa.string()),
+        }
+        | {method: pa.array(values, pa.float64()) for method, values in scored.scores.items()}
+    )
+
+
+def _chosen(names: Sequence[str] | None) -> tuple[Baseline, ...]:
+    known = {baseline.name: baseline for baseline in BASELINES}
+    for name in names or ():
+        if name not in known:
+            raise ConfigError(f"baseline {name!r}: expected one of {', '.join(known)}")
+    return BASELINES if names is None else tuple(b for name, b in known.items() if name in names)
+
+
+def _cache_of(cache: Path | None, encoder: EncoderConfig) -> Path | None:
+    """Name the folder; an encoder's id says nothing of its precision, and digits must not depend on it."""
+    return cache if cache is None or encoder.precision == "float32" else cache / encoder.precision
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "coverage_lab": coverage_lab.__version__,
+        "numpy": importlib.metadata.version("numpy"),
+        "scikit-learn": importlib.metadata.version("scikit-learn"),
+        "faiss": faiss.__version__,
+    }
+
+
+def _open(output: Path, *, overwrite: bool) -> None:
+    """Make the folder, or refuse it before any work is done."""
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"output {output}: is a file, expected a folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        held = {entry.name.removesuffix(".partial") for entry in output.iterdir()}
+    except OSError as error:
+        raise OutputError(f"output {output}: can't be written ({error.strerror})") from error
+    foreign = sorted(held - {ACCOUNTS, PAGE, RESULTS})
+    if foreign:
+        raise OutputError(
+            f"output {output}: holds files that are not an evaluation's ({foreign[0]!r}); "
+            "give an empty folder"
+        )
+    if RESULTS in held and not overwrite:
+        raise OutputError(f"output {output}: holds another evaluation; give another folder or --overwrite")
+
+
+def _write(output: Path, scored: Scored, results: Results) -> None:
+    try:
+        # What another evaluation left must not pass for this one's, should this one be cut off here.
+        (output / RESULTS).unlink(missing_ok=True)
+        unfinished = output / f"{ACCOUNTS}.partial"
+        pq.write_table(accounts_table(scored), unfinished, compression="zstd")
+        unfinished.replace(output / ACCOUNTS)
+        write_page(output / PAGE, results)
+        unfinished = output / f"{RESULTS}.partial"
+        unfinished.write_text(results.to_json(), encoding="utf-8")
+        unfinished.replace(output / RESULTS)
+    except OSError as error:
+        raise OutputError(f"output {output}: can't be written ({error.strerror or error})") from error

@@ -1,0 +1,459 @@
+"""The benchmark end to end: nothing held out is ever learnt from, and the same bytes come twice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from commands import call
+from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
+from traced import a_scorecard, labelled_accounts
+from typer.testing import CliRunner
+from written_corpora import WordsEncoder, collection, corpus, write_corpora
+
+from coverage_lab.cli import app
+from coverage_lab.config import EncoderConfig
+from coverage_lab.errors import ConfigError, MissingExtraError, OutputError
+from coverage_lab.evaluate import benchmark, evaluation
+from coverage_lab.evaluate.bank import build_bank
+from coverage_lab.evaluate.baselines import BASELINES
+from coverage_lab.evaluate.benchmark import CURVE, DETECTOR, HALVES, PROBE, Settings, run_benchmark
+from coverage_lab.evaluate.cast import cast_accounts
+from coverage_lab.evaluate.folds import clusters_of, folds_of
+from coverage_lab.evaluate.scored import BENIGN_KINDS
+from coverage_lab.evaluate.vector_cache import VectorCache
+
+#: Sides that a line parts without a fault have log-odds without bound.
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
+
+SETTINGS = Settings(cells=(4, 16, 64), train=300, seed=1)
+SMALL = ("--folds", 3, "--accounts", 90, "--longest", 250, "--cells", "4,16,64")
+TWO = ("--baseline", "volume", "--baseline", "mean embedding")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On a busy machine, threads that wait for one another by spinning take minutes over small matrices."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_corpora(tmp_path_factory.mktemp("benchmark") / "corpora", collection())
+
+
+@pytest.fixture
+def words(monkeypatch):
+    encoder = WordsEncoder()
+    monkeypatch.setattr(evaluation, "load_encoder", lambda config, **_: encoder)
+    return encoder
+
+
+class Spy:
+    """A baseline that notes the rows it was fitted on and was asked about."""
+
+    name = "spy"
+
+    def __init__(self):
+        self.told, self.asked = [], []
+
+    def fit(self, train, *, seed):
+        self.told.append(train)
+
+        def score(sample):
+            self.asked.append(sample)
+            return np.zeros(len(sample.rows))
+
+        return score
+
+
+@pytest.fixture(scope="module")
+def spied():
+    """One run with everything that learns watched: (bank, cast, scored, spy, atlases, scorecards)."""
+    corpora = collection()
+    # Near-duplicates under two names and kinds must end up on one side.
+    twin = corpus("A", "plain0", 300)
+    corpora.append(
+        replace(corpus("D", "twin", 200), prompts=twin.prompts[:40] + corpus("D", "t", 160).prompts)
+    )
+    cluster = clusters_of(corpora)
+    fold = folds_of(corpora, cluster, folds=3, seed=1)
+    bank = build_bank(corpora, rows=2400, fold=fold, cluster=cluster)
+    cast = cast_accounts(bank, accounts=60, repeats=1, longest=120, seed=1)
+    encoder, spy, atlases, cards = WordsEncoder(), Spy(), [], []
+    vectors = VectorCache(encoder, None).encode(bank.texts)
+    real_atlas, real_card = benchmark.fit_atlas, benchmark.fit_scorecard
+
+    def fit_atlas(*arguments, **options):
+        atlases.append((arguments, real_atlas(*arguments, **options)))
+        return atlases[-1][1]
+
+    def fit_scorecard(labelled, **options):
+        cards.append((labelled, options))
+        return real_card(labelled, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "fit_atlas", fit_atlas)
+        patch.setattr(benchmark, "fit_scorecard", fit_scorecard)
+        scored = run_benchmark(bank, cast, vectors, encoder, settings=SETTINGS, baselines=[spy])
+    return bank, cast, vectors, scored, spy, atlases, cards
+
+
+def corpora_of_rows(bank, rows):
+    """Corpora of prompts by their text, so that wrapped and personal prompts count as what they hold."""
+    home = {}
+    for name, own in bank.corpora.items():
+        for row in own:
+            home.setdefault(bank.texts[row], set()).add(name)
+    for part in (bank.payload, bank.trace):
+        for name, own in part.items():
+            for row in own:
+                home.setdefault(bank.texts[row], set()).add(name)
+    return set().union(*(home[bank.texts[row]] for row in rows))
+
+
+def test_the_twin_is_on_one_side(spied):
+    bank = spied[0]
+    assert bank.cluster["D_twin"] == bank.cluster["A_plain0"] == "A_plain0"
+    assert bank.fold["D_twin"] == bank.fold["A_plain0"]
+
+
+def test_no_atlas_has_seen_its_fold(spied):
+    bank, _, vectors, _, _, atlases, _ = spied
+    place = {}
+    for name, rows in bank.corpora.items():
+        for row in rows:
+            place.setdefault(vectors[row].tobytes(), set()).add(name)
+    assert len(atlases) == 3
+    for fold, ((seen, account, reference, texts), _) in enumerate(atlases):
+        names = [place[row.tobytes()] for row in seen]
+        assert set().union(*names) == {name for name in bank.corpora if bank.fold[name] != fold}
+        assert texts is None
+        # The reference mass is of the ordinary corpora outside the fold, one account each.
+        assert len(np.unique(account)) == sum(1 for name in bank.corpora if bank.fold[name] != fold)
+        for row, is_reference in enumerate(reference):
+            assert is_reference == any(name[0] in "DE" for name in names[row]) or len(names[row]) > 1
+
+
+def test_no_model_has_seen_its_fold(spied):
+    bank, _, _, _, spy, atlases, cards = spied
+    per_fold = 1 + len(HALVES) + len(CURVE)
+    assert len(cards) == 3 * per_fold
+    for number, (labelled, options) in enumerate(cards):
+        fold = number // per_fold
+        assert options["atlas_id"] == atlases[fold][1].id
+        assert {bank.fold[str(name)] for name in labelled.corpus} == {0, 1, 2} - {fold}
+        here = {bank.cluster[name] for name in bank.corpora if bank.fold[name] == fold}
+        assert not here & set(labelled.cluster.tolist())
+        assert not (labelled.harvest & ~labelled.pure).any()
+    for fold, (told, asked) in enumerate(zip(spy.told, spy.asked, strict=True)):
+        learnt = corpora_of_rows(bank, np.unique(np.concatenate(told.rows)))
+        met = corpora_of_rows(bank, np.unique(np.concatenate(asked.rows)))
+        assert {bank.fold[name] for name in learnt} == {0, 1, 2} - {fold}
+        assert {bank.fold[name] for name in met} == {fold}
+        instructions = {bank.texts[row] for rows in told.rows for row in rows}
+        assert not instructions & {bank.texts[row] for rows in asked.rows for row in rows}
+
+
+def test_learning_curves_learn_from_fewer_corpora(spied):
+    cards = spied[6]
+    per_fold = 1 + len(HALVES) + len(CURVE)
+    for start in range(0, len(cards), per_fold):
+        (whole, options), *halves, quarter, half = cards[start : start + per_fold]
+        assert "parts" not in options
+        assert [options["parts"] for _, options in halves] == list(HALVES.values())
+        counts = [len(set(labelled.cluster[labelled.harvest])) for labelled, _ in (quarter, half)]
+        assert 2 <= counts[0] <= counts[1] < len(set(whole.cluster[whole.harvest]))
+
+
+def test_baselines_learn_from_harvests_and_customers_only(spied):
+    _, cast, _, scored, spy, _, _ = spied
+    for fold, told in enumerate(spy.told):
+        weights = [told.weight[told.harvest].sum(), told.weight[~told.harvest].sum()]
+        assert weights[0] == pytest.approx(weights[1])
+        outside = scored.fold != fold
+        allowed = {
+            tuple(cast.rows(account))
+            for account in np.flatnonzero(outside & (scored.pure | np.isin(scored.kind, BENIGN_KINDS)))
+        }
+        assert {tuple(rows) for rows in told.rows} <= allowed
+    assert [len(asked.rows) for asked in spy.asked] == [int((scored.fold == fold).sum()) for fold in range(3)]
+
+
+def test_scored_is_the_cast(spied):
+    bank, cast, _, scored, _, _, _ = spied
+    assert scored.methods == tuple(sorted([DETECTOR, *HALVES, *CURVE, PROBE, "spy"]))
+    assert scored.prompts.tolist() == cast.size.tolist()
+    assert all(np.isfinite(values).all() for values in scored.scores.values())
+    for account, names in enumerate(scored.corpora):
+        assert scored.cluster[account] == bank.cluster[names[0]]
+        assert {bank.fold[name] for name in names} == {int(scored.fold[account])}
+        tongues = {bank.language[name] for name in names}
+        assert scored.language[account] == (tongues.pop() if len(tongues) == 1 else "")
+    split = scored.campaign >= 0
+    assert (split == np.char.startswith(scored.rung, "split")).all()
+    for campaign in np.unique(scored.campaign[split]):
+        mine = scored.campaign == campaign
+        assert len(set(scored.fold[mine].tolist())) == len(set(scored.rung[mine].tolist())) == 1
+    assert set(scored.archetype.tolist()) <= {
+        "task_use", "mixed_product", "personal_use", "multi_tenant", "data_processing", "evaluation_run",
+        "red_team_research", "harvesting",
+    }  # fmt: skip
+
+
+def test_scores_have_the_intercept_of_their_fold():
+    """Folds are put together: a score that lacked its model's intercept would not be comparable."""
+    card = a_scorecard()
+    held = labelled_accounts(accounts=6, seed=3).features
+    odds = 1 / (1 + np.exp(-benchmark._log_odds(card, held)))
+    assert card.intercept != 0
+    assert odds == pytest.approx(card.score(card.points(held)))
+
+
+@pytest.fixture(scope="module")
+def outcome(folder, tmp_path_factory):
+    """One run through the command line with a cache of vectors: (place, standard output)."""
+    place = tmp_path_factory.mktemp("outcome")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "load_encoder", lambda config, **_: WordsEncoder())
+        done = CliRunner().invoke(
+            app,
+            [str(word) for word in ("evaluate", folder, place / "out", *SMALL, *TWO, "--cache", place / "v")],
+        )
+    assert done.exit_code == 0, done.output
+    return place, done.output
+
+
+def test_files_and_table(outcome, folder):
+    place, printed = outcome
+    assert {file.name for file in (place / "out").iterdir()} == {
+        "accounts.parquet",
+        "benchmark.html",
+        "results.json",
+    }
+    assert "on replayed public corpora" in printed
+    for name in (DETECTOR, "mean embedding", "volume", PROBE):
+        assert name in printed
+    results = json.loads((place / "out" / "results.json").read_text())
+    settings = results["settings"]
+    assert settings["corpora"] == {"A": 6, "B": 4, "C": 3, "D": 9, "E": 4}
+    assert settings["encoder_id"] == WordsEncoder.id
+    assert (settings["folds"], settings["seed"], settings["detector"]) == (3, 1, DETECTOR)
+    assert settings["variants"] == [*HALVES, *CURVE]
+    assert settings["probes"] == [PROBE]
+    assert set(settings["versions"]) == {"coverage_lab", "numpy", "scikit-learn", "faiss"}
+    roles = {figures["method"]: figures["role"] for figures in results["figures"]}
+    assert {name for name, role in roles.items() if role == "baseline"} == {"volume", "mean embedding"}
+    assert DETECTOR in (place / "out" / "benchmark.html").read_text()
+
+
+def test_accounts_table_has_scores_and_no_text(outcome, folder):
+    place, _ = outcome
+    table = pq.read_table(place / "out" / "accounts.parquet")
+    assert table.column_names[:10] == [
+        "kind", "rung", "prompts", "corpora", "cluster", "language", "fold", "campaign", "trajectory",
+        "archetype",
+    ]  # fmt: skip
+    assert set(table.column_names[10:]) == {DETECTOR, *HALVES, *CURVE, PROBE, "volume", "mean embedding"}
+    assert all(table[name].null_count == 0 for name in table.column_names)
+    assert table["volume"].to_pylist() == table["prompts"].to_pylist()
+    written = {word for one in collection() for text in one.prompts[:20] for word in text.split()}
+    held = (place / "out" / "accounts.parquet").read_bytes() + (place / "out" / "results.json").read_bytes()
+    assert not [word for word in written if word.startswith("q") and word.encode() in held]
+    for vectors in (place / "v").iterdir():
+        assert not [
+            word for word in written if word.startswith("q") and word.encode() in vectors.read_bytes()
+        ]
+
+
+def aucs(table, method, rungs, kinds, size):
+    rows = [row for row in table.to_pylist() if row["prompts"] == size]
+    kept = [row for row in rows if row["rung"] in rungs or row["kind"] in kinds]
+    return roc_auc_score([row["rung"] in rungs for row in kept], [row[method] for row in kept])
+
+
+def test_an_easy_case_is_told_and_length_tells_nothing(outcome):
+    table = pq.read_table(outcome[0] / "out" / "accounts.parquet")
+    # Constant instructions change the length, everything else has one length and both languages.
+    rungs, kinds = ("in_order", "shuffled", "deduplicated", "paced"), ("task", "product", "multi_tenant")
+    assert aucs(table, DETECTOR, rungs, kinds, 100) > 0.95
+    assert aucs(table, "coverage shape alone", rungs, kinds, 100) > 0.8
+    assert aucs(table, "volume", rungs, kinds, 100) == 0.5
+    assert abs(aucs(table, PROBE, rungs, kinds, 100) - 0.5) < 0.15
+
+
+def test_the_probe_sees_length_where_there_is_some(tmp_path, words, capsys):
+    made = [
+        replace(one, prompts=tuple(f"{text} {'and so on ' * 4}" for text in one.prompts))
+        if one.kind == "A"
+        else one
+        for one in collection()
+    ]
+    folder = write_corpora(tmp_path / "corpora", made)
+    assert call(capsys, "evaluate", folder, tmp_path / "out", *SMALL, "--no-baselines")[0] == 0
+    table = pq.read_table(tmp_path / "out" / "accounts.parquet")
+    assert aucs(table, PROBE, ("in_order", "shuffled"), ("task", "product", "multi_tenant"), 100) > 0.95
+    assert set(table.column_names[10:]) == {DETECTOR, *HALVES, *CURVE, PROBE}
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["lead"] is None
+
+
+def test_a_second_run_gives_the_same_bytes_and_encodes_nothing_twice(
+    outcome, folder, tmp_path, words, capsys
+):
+    place, _ = outcome
+    code, _, err = call(capsys, "evaluate", folder, tmp_path, *SMALL, *TWO, "--cache", place / "v")
+    assert (code, err) == (0, "")
+    for name in ("results.json", "accounts.parquet", "benchmark.html"):
+        assert (tmp_path / name).read_bytes() == (place / "out" / name).read_bytes(), name
+    texts = {text for one in collection() for text in one.prompts}
+    assert not texts & set(words.encoded), "the cache has them all"
+    code, _, _ = call(
+        capsys, "evaluate", folder, tmp_path, *SMALL, *TWO, "--cache", place / "v", "--seed", 2, "--overwrite"
+    )
+    assert code == 0
+    assert (tmp_path / "results.json").read_bytes() != (place / "out" / "results.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (("--folds", 99), 2, "folds: expected 2 to 26"),
+        (("--folds", 6), 2, "outside fold"),
+        (("--baseline", "PRADO"), 2, "baseline 'PRADO': expected one of volume"),
+        (("--baseline", "PRADA", "--no-baselines"), 2, "can't be given together"),
+        (("--cells", "4,16"), 2, "--cells '4,16': expected three numbers"),
+        (("--cells", "4,16,90000"), 2, "cells: expected at most"),
+        (("--together", "missing.txt"), 2, "together missing.txt"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line_before_encoding(
+    folder, tmp_path, words, capsys, options, code, told
+):
+    if options == ("--folds", 6):
+        folder = write_corpora(
+            tmp_path / "few", [corpus(k, f"x{i}", 60) for k, n in (("A", 2), ("D", 4)) for i in range(n)]
+        )
+    ended, out, err = call(capsys, "evaluate", folder, tmp_path / "out", *SMALL, *options)
+    assert (ended, out) == (code, "")
+    assert told in err
+    assert err.count("\n") == 1
+    assert words.encoded == []
+
+
+def test_folders_that_are_refused(outcome, folder, tmp_path, words, capsys):
+    place, _ = outcome
+    code, _, err = call(capsys, "evaluate", folder, place / "out", *SMALL)
+    assert code == 5
+    assert "holds another evaluation; give another folder or --overwrite" in err
+    (tmp_path / "notes.txt").write_text("mine")
+    code, _, err = call(capsys, "evaluate", folder, tmp_path, *SMALL, "--overwrite")
+    assert (code, "'notes.txt'" in err) == (5, True)
+    code, _, err = call(capsys, "evaluate", folder, tmp_path / "notes.txt", *SMALL)
+    assert (code, "is a file" in err) == (5, True)
+    code, _, err = call(capsys, "evaluate", tmp_path, tmp_path / "out", *SMALL)
+    assert (code, "no file named" in err) == (3, True)
+    assert words.encoded == []
+
+
+def test_missing_extras_are_named(folder, tmp_path, monkeypatch, capsys):
+    def missing(config, **_):
+        raise MissingExtraError("model2vec", "encoders", "the static encoder")
+
+    monkeypatch.setattr(evaluation, "load_encoder", missing)
+    code, _, err = call(capsys, "evaluate", folder, tmp_path / "out", *SMALL)
+    assert (code, "pip install 'coverage-lab[encoders]'" in err) == (2, True)
+
+
+def test_options_reach_the_encoder_and_the_cache(folder, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def load(config, **_):
+        asked.append(config)
+        return WordsEncoder()
+
+    monkeypatch.setattr(evaluation, "load_encoder", load)
+    small = (*SMALL, "--no-baselines", "--rows", 60, "--longest", 50, "--accounts", 12)
+    words = ("--encoder", "minilm", "--precision", "bfloat16", "--cache", tmp_path / "v")
+    assert call(capsys, "evaluate", folder, tmp_path / "out", *small, *words)[0] == 0
+    assert asked == [EncoderConfig(name="minilm", precision="bfloat16")]
+    assert [entry.name for entry in (tmp_path / "v").iterdir()] == ["bfloat16"]
+
+
+def test_baselines_have_names_of_their_own():
+    names = [baseline.name for baseline in BASELINES]
+    assert len(names) == len(set(names))
+    assert not set(names) & {DETECTOR, PROBE, *HALVES, *CURVE}
+
+
+def test_corpora_without_variety_still_give_finite_scores():
+    """One prompt said over and over: every spread is 0, many measures are not defined."""
+    corpora = [
+        replace(one, prompts=one.prompts[:1] * len(one.prompts))
+        if one.name in ("A_plain1", "D_plain2")
+        else one
+        for one in collection()
+    ]
+    names = [one.name for one in corpora]
+    bank = build_bank(
+        corpora,
+        rows=200,
+        fold={name: i % 2 for i, name in enumerate(names)},
+        cluster={name: name for name in names},
+    )
+    cast = cast_accounts(bank, accounts=30, repeats=1, longest=60, seed=1)
+    encoder = WordsEncoder()
+    vectors = VectorCache(encoder, None).encode(bank.texts)
+    scored = run_benchmark(bank, cast, vectors, encoder, settings=SETTINGS, baselines=BASELINES)
+    assert all(np.isfinite(values).all() for values in scored.scores.values())
+    assert {"A_plain1", "D_plain2"} <= set(scored.corpus.tolist())
+
+
+def test_too_few_corpora_are_refused():
+    corpora = [corpus("A", "one", 60), corpus("A", "two", 60), corpus("D", "one", 60), corpus("D", "two", 60)]
+    fold = {"A_one": 0, "A_two": 1, "D_one": 0, "D_two": 1}
+    bank = build_bank(corpora, rows=60, fold=fold, cluster={name: name for name in fold})
+    cast = cast_accounts(bank, accounts=8, repeats=1, longest=60, seed=0)
+    vectors = VectorCache(WordsEncoder(), None).encode(bank.texts)
+    with pytest.raises(
+        ConfigError, match="outside fold 1 there are 1 clusters of harvests and 1 of ordinary"
+    ):
+        run_benchmark(bank, cast, vectors, WordsEncoder(), settings=SETTINGS, baselines=[])
+
+
+def test_the_cache_keeps_vectors_not_text(tmp_path):
+    first, texts = WordsEncoder(), ["alpha beta", "gamma delta", "alpha beta"]
+    fresh = VectorCache(first, tmp_path).encode(texts)
+    assert first.encoded == texts[1:] or sorted(first.encoded) == ["alpha beta", "gamma delta"]
+    assert np.allclose(fresh, WordsEncoder().encode(texts), atol=1e-3)
+    assert np.allclose(np.linalg.norm(fresh, axis=1), 1, atol=1e-6)
+    second = WordsEncoder()
+    again = VectorCache(second, tmp_path).encode([*texts, "new"])
+    assert second.encoded == ["new"]
+    assert again[:3].tobytes() == fresh.tobytes()
+    other = WordsEncoder()
+    other.id = "0" * 64
+    VectorCache(other, tmp_path).encode(texts)
+    assert len(other.encoded) == 2, "vectors of another encoder are never met"
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_caches_that_can_not_be_used(tmp_path):
+    encoder = WordsEncoder()
+    VectorCache(encoder, tmp_path).encode(["alpha beta"])
+    (part,) = tmp_path.iterdir()
+    whole = part.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"not a file of ours"):
+        part.write_bytes(broken)
+        with pytest.raises(ConfigError, match="not a file of vectors"):
+            VectorCache(encoder, tmp_path)
+    part.write_bytes(whole)
+    wider = WordsEncoder()
+    wider.dim = 25
+    with pytest.raises(ConfigError, match="expected vectors of 25 numbers"):
+        VectorCache(wider, tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="can't be written"):
+        VectorCache(encoder, tmp_path / "file" / "deep").encode(["alpha"])

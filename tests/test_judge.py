@@ -1,0 +1,348 @@
+"""What a judgement says beside the score: shares, q-values, the score without the top cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from scipy.stats import false_discovery_control
+from traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
+
+from coverage_lab.accounts import cells_table, measure, trace_prompts
+from coverage_lab.config import DetectConfig
+from coverage_lab.detect import Judge, judge_prompts
+from coverage_lab.detect.counterfactual import Without, without_top_cells
+from coverage_lab.detect.features import FEATURES, SHAPE, Features, features_of
+from coverage_lab.detect.judge import judged_together
+from coverage_lab.detect.mixture import harvested_share
+from coverage_lab.detect.reasons import without_sentence
+from coverage_lab.detect.scorecard import Feature, Mixture, Scorecard, direction
+from coverage_lab.schema import ACCOUNTS
+
+HARVEST = "Generate a list of 5 facts about subject {}:\n1."
+TASK = "Please fix this text number {}"
+
+Row = tuple[str, int, str, str | None]
+
+
+def account(name: str, texts: list[str], users: int = 0) -> list[Row]:
+    return [(name, i, text, f"u{i % users}" if users else None) for i, text in enumerate(texts)]
+
+
+def sweep(name: str, count: int = 150, users: int = 0) -> list[Row]:
+    return account(name, [HARVEST.format(f"{name} {i}") for i in range(count)], users)
+
+
+def task(name: str, count: int = 150) -> list[Row]:
+    return account(name, [TASK.format(f"{name} {i % 40}") for i in range(count)])
+
+
+def judged(rows: list[Row], judge: Judge | None = None) -> dict[str, dict[str, object]]:
+    table = judge_prompts(traffic(rows), judge or a_judge(review_p=0.05, watch_p=0.1)).accounts
+    return {row["account_id"]: row for row in table.to_pylist()}
+
+
+def with_card(card: Scorecard | None, **limits: float) -> Judge:
+    return Judge(HashEncoder(), tiny_atlas(), card, DetectConfig(**limits), "tests")
+
+
+def features_and_points(rows: list[Row]) -> tuple[Features, np.ndarray]:
+    states = trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
+    features = features_of(states, measure(states, tiny_atlas()).values)
+    return features, a_scorecard().points(features)
+
+
+def test_harvested_share_is_that_of_the_linear_points() -> None:
+    rows = sweep("sweep") + task("task")
+    answers = judged(rows)
+    features, _ = features_and_points(rows)
+    card, mixture = a_scorecard(), a_scorecard().mixture
+    weight = np.concatenate([card.style.weight, card.wording.weight])
+    expected = harvested_share(
+        np.concatenate([features.style, features.wording], axis=1).astype(np.float64) @ weight,
+        features.prompts,
+        benign=np.array(mixture.benign),
+        harvest=np.array(mixture.harvest),
+        prompt_sd=0.0,
+    )
+    for i, name in enumerate(("sweep", "task")):
+        found = [answers[name][f"harvested_share{end}"] for end in ("", "_low", "_high")]
+        assert found == pytest.approx([float(part[i]) for part in expected], abs=1e-9)
+        assert found[1] <= found[0] <= found[2]
+    assert answers["sweep"]["harvested_share_low"] > 0.5 > answers["task"]["harvested_share"]
+
+
+def test_half_a_harvest_has_a_share_in_between() -> None:
+    half = account("half", [HARVEST.format(i) if i % 2 else TASK.format(i % 40) for i in range(400)])
+    answers = judged(half + sweep("sweep") + task("task"))
+    shares = [answers[name]["harvested_share"] for name in ("task", "half", "sweep")]
+    assert shares[0] < shares[1] < shares[2]
+    assert answers["half"]["harvested_share_low"] <= 0.5 <= answers["half"]["harvested_share_high"]
+
+
+def test_prompt_sd_widens_the_interval_of_few_prompts() -> None:
+    card = a_scorecard()
+    lucky = card.model_copy(update={"mixture": card.mixture.model_copy(update={"prompt_sd": 40.0})})
+    rows = account("half", [HARVEST.format(i) if i % 2 else TASK.format(i % 40) for i in range(60)])
+    plain, wide = (judged(rows, with_card(c))["half"] for c in (card, lucky))
+    assert wide["harvested_share"] == plain["harvested_share"]
+    assert wide["harvested_share_low"] < plain["harvested_share_low"]
+    assert wide["harvested_share_high"] > plain["harvested_share_high"]
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [Mixture(benign=(), harvest=()), Mixture(benign=(0.0, 1.0), harvest=(0.0, 1.0))],
+    ids=["empty", "alike"],
+)
+def test_a_scorecard_that_can_not_tell_shares_gives_none(mixture: Mixture) -> None:
+    assert not mixture.tells
+    card = a_scorecard().model_copy(update={"mixture": mixture})
+    answer = judged(sweep("sweep"), with_card(card))["sweep"]
+    assert answer["score"] is not None
+    assert (
+        answer["harvested_share"] is answer["harvested_share_low"] is answer["harvested_share_high"] is None
+    )
+
+
+def test_without_a_scorecard_there_is_none_of_it() -> None:
+    answer = judged(sweep("sweep"), with_card(None))["sweep"]
+    for name in ("harvested_share", "q_value", "score_without_top_cells", "archetype_probability"):
+        assert answer[name] is None
+    assert answer["archetype"] == "unknown"
+
+
+def accounts_with(p: list[float | None], prompts: list[int]) -> pa.Table:
+    columns = {field.name: pa.nulls(len(p), field.type) for field in ACCOUNTS}
+    columns |= {"p_value": pa.array(p, pa.float64()), "prompts": pa.array(prompts, pa.int64())}
+    columns["account_id"] = pa.array([f"a{i}" for i in range(len(p))], pa.large_string())
+    return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in ACCOUNTS]))
+
+
+def test_q_values_are_those_of_scipy_over_the_judged_accounts() -> None:
+    rng = np.random.default_rng(4)
+    p = (rng.integers(1, 200, 60) / 200).tolist()
+    prompts = rng.integers(10, 300, 60).tolist()
+    p[5] = None
+    q = judged_together(accounts_with(p, prompts), DetectConfig())["q_value"].to_pylist()
+    rows = [i for i in range(60) if p[i] is not None and prompts[i] >= 50]
+    assert [i for i in range(60) if q[i] is not None] == rows
+    assert np.allclose([q[i] for i in rows], false_discovery_control([p[i] for i in rows]))
+
+
+def test_q_values_do_not_depend_on_the_order_and_follow_min_prompts() -> None:
+    table = accounts_with([0.01, 0.01, 0.5, 0.02, None], [60, 60, 60, 45, 60])
+    q = judged_together(table, DetectConfig())["q_value"].to_pylist()
+    assert q == [pytest.approx(0.015), pytest.approx(0.015), 0.5, None, None]
+    backwards = judged_together(table.take([4, 3, 2, 1, 0]), DetectConfig())["q_value"].to_pylist()
+    assert backwards == q[::-1]
+    assert judged_together(table, DetectConfig(min_prompts=40))["q_value"][3].as_py() is not None
+    empty = judged_together(ACCOUNTS.empty_table(), DetectConfig())
+    assert empty.schema == ACCOUNTS
+
+
+def mostly_one_cell(count: int = 200, outside: int = 80) -> list[Row]:
+    """A sweep of which `count` prompts, each another, fall in one fine cell and `outside` anywhere."""
+    texts = [HARVEST.format(i) for i in range(20_000)]
+    states = trace_prompts(traffic(account("all", texts)), HashEncoder(), tiny_atlas())
+    order = {
+        int(second): int(cell) for second, cell in zip(states.timestamps, states.cells[:, 2], strict=True)
+    }
+    cells = np.array([order[i * 1_000_000] for i in range(len(texts))])
+    favourite = np.bincount(cells).argmax()
+    inside = np.flatnonzero(cells == favourite)[:count]
+    rest = np.flatnonzero(cells != favourite)[:outside]
+    return account("narrow", [texts[i] for i in np.sort(np.concatenate([inside, rest]))])
+
+
+def by_hand(rows: list[Row], card: Scorecard) -> tuple[float, int, list[str]]:
+    """Score without the top three fine cells, by tracing the remaining prompts as an account of their own."""
+    atlas = tiny_atlas()
+    states = trace_prompts(traffic(rows), HashEncoder(), atlas)
+    (name,) = states.account_ids
+    count = np.bincount(states.cells[:, 2], minlength=len(atlas.masses[2]))
+    surplus = count / len(rows) - atlas.masses[2]
+    top = np.lexsort((np.arange(len(surplus)), -surplus))[:3]
+    kept = ~np.isin(states.cells[:, 2], top)
+    seconds = states.timestamps // 1_000_000
+    texts = {second: text for _, second, text, _ in rows}
+    rest = [(name, int(s), texts[int(s)], None) for s in seconds[kept]]
+    points = card.points(features_and_points(rows)[0])
+    left = trace_prompts(traffic(rest), HashEncoder(), atlas)
+    named = features_of(left, measure(left, atlas).values).named
+    # Novelty stays what it was in the whole account, so those measures are taken from there.
+    novelty = np.sort(states.novelty[kept])
+    novelty = novelty[~np.isnan(novelty)]
+    at = {feature: j for j, feature in enumerate(FEATURES)}
+    named[0, at["novelty_mean"]] = novelty.astype(np.float64).mean()
+    named[0, at["novelty_p10"]] = np.quantile(novelty.astype(np.float64), 0.1)
+    named[0, at["novelty_median"]] = np.quantile(novelty.astype(np.float64), 0.5)
+    named[0, at["novelty_low_share"]] = (novelty < 0.1).mean()
+    cosine = FEATURES.index("mean_cosine")
+    odds = card.intercept + points[0, len(SHAPE) :].sum() + points[0, cosine]
+    for j in range(len(SHAPE)):
+        feature = card.features[j]
+        if feature.name == "novelty_hole" or j == cosine:
+            continue
+        z = feature.standardised(named[:, j], np.array([len(rest)]))[0]
+        odds += 0.0 if np.isnan(z) else feature.points[int(np.searchsorted(feature.edges, z, side="right"))]
+    return odds, len(rest), [atlas.labels[2][cell] or f"#{cell}" for cell in top]
+
+
+def sharp_card() -> Scorecard:
+    """A scorecard with fine steps for novelty; `novelty_hole` has no short formula, so it has no points."""
+
+    def sharpened(feature: Feature) -> Feature:
+        if feature.name == "novelty_hole":
+            return feature.model_copy(update={"points": (0.0,) * len(feature.points)})
+        if not feature.name.startswith("novelty"):
+            return feature
+        edges = tuple(np.linspace(-8, 8, 4000).tolist())
+        return feature.model_copy(update={"edges": edges, "points": (*edges, 8.1)})
+
+    card = a_scorecard()
+    return card.model_copy(update={"features": tuple(sharpened(feature) for feature in card.features)})
+
+
+def test_score_without_the_top_cells_is_that_of_the_other_prompts() -> None:
+    rows, card = mostly_one_cell(), sharp_card()
+    answer = judged(rows, with_card(card, watch_p=0.5, review_p=0.05))["narrow"]
+    odds, left, labels = by_hand(rows, card)
+    assert answer["score_without_top_cells"] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-12)
+    assert 50 <= left < 80
+    sentence = answer["reasons"][-1]
+    assert f"({'; '.join(labels)})" in sentence
+    assert f"{1 - left / 280:.0%} of its prompts" in sentence
+    assert f"{answer['score_without_top_cells']:.3f} instead of {answer['score']:.3f}" in sentence
+
+
+def test_only_shape_moves_and_the_states_stay_as_they_were() -> None:
+    rows, card = mostly_one_cell(), a_scorecard()
+    states = trace_prompts(traffic(rows + task("task")), HashEncoder(), tiny_atlas())
+    before = states.cells.copy()
+    features = features_of(states, measure(states, tiny_atlas()).values)
+    points = card.points(features)
+    kept = points.copy()
+    asked = {
+        "states": states,
+        "cells": cells_table(states, tiny_atlas()),
+        "atlas": tiny_atlas(),
+        "features": features,
+        "min_prompts": 50,
+    }
+    flat = card.model_copy(
+        update={
+            "features": tuple(
+                f.model_copy(update={"points": (0.0,) * len(f.points)})
+                if f.name in SHAPE and f.name != "mean_cosine"
+                else f
+                for f in card.features
+            )
+        }
+    )
+    no_shape = flat.points(features)
+    (found,) = without_top_cells(rows=[0], scorecard=flat, points=no_shape, **asked)
+    assert found.score == flat.score(no_shape)[0], "where no measure has points nothing can change"
+    both = without_top_cells(rows=[0, 1], scorecard=card, points=points, **asked)
+    alone = [without_top_cells(rows=[row], scorecard=card, points=points, **asked)[0] for row in (0, 1)]
+    assert both == alone
+    assert without_top_cells(rows=[], scorecard=card, points=points, **asked) == []
+    assert np.array_equal(points, kept)
+    assert np.array_equal(states.cells, before)
+
+
+def test_too_little_left_gives_no_score_and_says_so() -> None:
+    answer = judged(mostly_one_cell(outside=30), a_judge(review_p=0.5, watch_p=0.9))["narrow"]
+    assert answer["score_without_top_cells"] is None
+    assert "too few are left to score" in answer["reasons"][-1]
+
+
+def test_an_account_with_one_cell_only() -> None:
+    answer = judged(account("one", [HARVEST.format(1)] * 90), with_card(a_scorecard(), watch_p=0.999))["one"]
+    assert answer["distinct_fine"] == 1
+    assert answer["score_without_top_cells"] is None
+    assert answer["p_value"] <= 0.999
+    assert "All but 0 of its 90 prompts lie in its top narrow topic (" in answer["reasons"][-1]
+
+
+def test_only_raised_scores_are_asked_again() -> None:
+    answers = judged(sweep("sweep", 300) + task("task"), a_judge(review_p=0.05, watch_p=0.1))
+    assert answers["sweep"]["p_value"] <= 0.1 < answers["task"]["p_value"]
+    assert answers["sweep"]["score_without_top_cells"] is not None
+    assert answers["task"]["score_without_top_cells"] is None
+    assert "instead of" in answers["sweep"]["reasons"][-1]
+    assert not any("top narrow topic" in reason for reason in answers["task"]["reasons"])
+
+
+def test_sentence_of_the_counterfactual() -> None:
+    some = Without(labels=("sums; taxes", "#7"), left=150, score=0.25)
+    assert without_sentence(some, 200, 0.9) == (
+        "Without its 2 top narrow topics (sums; taxes; #7), which hold 25% of its prompts, the score would "
+        "be 0.250 instead of 0.900"
+    )
+    none = Without(labels=("sums",), left=3, score=None)
+    assert without_sentence(none, 1200, 0.9) == (
+        "All but 3 of its 1,200 prompts lie in its top narrow topic (sums): too few are left to score"
+    )
+
+
+def test_flags_carry_the_evidence_of_their_accounts() -> None:
+    found = judge_prompts(traffic(sweep("sweep", 300) + task("task")), a_judge(review_p=0.05, watch_p=0.1))
+    (flag,) = found.flags.to_pylist()
+    (row,) = found.accounts.filter(pc.equal(found.accounts["account_id"], "sweep")).to_pylist()
+    shared = set(found.flags.column_names) & set(ACCOUNTS.names)
+    assert {"archetype_probability", "harvested_share_high", "score_without_top_cells", "q_value"} <= shared
+    assert {name: flag[name] for name in shared} == {name: row[name] for name in shared}
+
+
+def test_the_probability_is_that_of_the_archetype_shown() -> None:
+    rows = sweep("sweep", 300) + task("task") + sweep("reseller", 200, users=25) + sweep("tiny", 20)
+    answers = judged(rows, a_judge(review_p=0.05, watch_p=0.1))
+    features, _ = features_and_points(rows)
+    card = a_scorecard()
+    style, wording = direction(features.style), direction(features.wording)
+    chances = card.archetypes.probabilities(card.standardised(features), style, wording)
+    for name in ("sweep", "task"):
+        row = chances[sorted(answers).index(name)]
+        expected = row[card.archetypes.names.index(answers[name]["archetype"])]
+        assert answers[name]["archetype_probability"] == pytest.approx(expected, rel=1e-12)
+    assert answers["sweep"]["archetype"] == "harvesting"
+    assert answers["reseller"]["archetype"] == "multi_tenant", "its end users say so"
+    assert answers["reseller"]["archetype_probability"] is None
+    assert answers["tiny"]["archetype"] == "unknown"
+    assert answers["tiny"]["archetype_probability"] is None
+
+
+def test_a_review_that_reads_as_another_archetype_shows_the_chance_of_harvesting() -> None:
+    card = a_scorecard()
+    turned = [-1e3 if name == "harvesting" else 0.0 for name in card.archetypes.names]
+    archetypes = card.archetypes.model_copy(update={"intercept": tuple(turned)})
+    judge = with_card(card.model_copy(update={"archetypes": archetypes}), review_p=0.05, watch_p=0.1)
+    answer = judged(sweep("sweep", 300), judge)["sweep"]
+    assert answer["verdict"] == "review"
+    assert answer["archetype"] == "harvesting"
+    assert answer["archetype_probability"] < 0.01
+    assert "archetype alone would read as" in answer["reasons"][0]
+
+
+def many_users_card() -> Scorecard:
+    """A scorecard whose archetype model says multi-tenant of every account."""
+    card = a_scorecard()
+    raised = [1e3 if name == "multi_tenant" else 0.0 for name in card.archetypes.names]
+    archetypes = card.archetypes.model_copy(update={"intercept": tuple(raised)})
+    return card.model_copy(update={"archetypes": archetypes})
+
+
+def test_a_reseller_without_end_user_ids_is_inconclusive_and_still_flagged() -> None:
+    judge = with_card(many_users_card(), review_p=0.05, watch_p=0.1)
+    rows = sweep("nameless", 300) + sweep("named", 300, users=3) + task("task")
+    found = judge_prompts(traffic(rows), judge)
+    answers = {row["account_id"]: row for row in found.accounts.to_pylist()}
+    assert answers["nameless"]["verdict"] == "inconclusive"
+    assert answers["nameless"]["archetype"] == "multi_tenant"
+    assert answers["nameless"]["archetype_probability"] > 0.99
+    assert "ask for end-user ids" in answers["nameless"]["reasons"][0]
+    assert answers["named"]["verdict"] == "review"
+    assert answers["task"]["verdict"] == "clear"
+    assert found.flags["account_id"].to_pylist() == ["named", "nameless"]
