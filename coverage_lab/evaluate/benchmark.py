@@ -20,14 +20,14 @@ from coverage_lab.accounts.distinct import Distinct
 from coverage_lab.accounts.wording import STRUCTURE, openings, structure
 from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.detect.features import FEATURES, Features, features_of, join
-from coverage_lab.detect.fit import Labelled, corpus_weights, fit_scorecard
+from coverage_lab.detect.fit import ORDINARY, Labelled, corpus_weights, fit_scorecard
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate.bank import Bank
 from coverage_lab.evaluate.baselines import Baseline, Sample
 from coverage_lab.evaluate.cast import Cast
-from coverage_lab.evaluate.ladder import ORDINARY, PURE
+from coverage_lab.evaluate.ladder import PURE
 from coverage_lab.evaluate.scored import Scored
 from coverage_lab.measures import novelty as causal_novelty
 from coverage_lab.progress import Progress, silent

@@ -15,13 +15,13 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.feature_extraction.text import HashingVectorizer
 from threadpoolctl import threadpool_limits
 
+from coverage_lab.detect.fit import ORDINARY
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate.bank import Bank
 
 Rows = NDArray[np.int64]
 
 #: Kinds that a verdict must not harm; evaluation runs and research are told apart by their archetype.
-ORDINARY = ("task", "product", "person", "multi_tenant", "payload")
 BENIGN = (*ORDINARY, "evaluation_run", "red_team")
 
 #: Rungs of a harvest that one account makes alone, without ordinary traffic in it.

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_lab.detect.fit import ORDINARY
 from coverage_lab.errors import CoverageLabError
+from coverage_lab.evaluate.ladder import PURE
 
 #: Kinds whose false alarms make the headline false-positive rate.
-BENIGN_KINDS = ("task", "product", "person", "multi_tenant", "payload")
+BENIGN_KINDS = ORDINARY
 #: Innocent kinds that sweep on purpose: reported apart, and expected to carry their own archetype.
 APART_KINDS = ("evaluation_run", "red_team")
 HARVEST = "harvest"
 KINDS = (*BENIGN_KINDS, *APART_KINDS, HARVEST)
 
 #: Rungs on which an account sends nothing but its harvest, and all of it by itself.
-PURE_RUNGS = ("in_order", "shuffled", "deduplicated", "paced", "trace_template")
+PURE_RUNGS = PURE
 
 
 @dataclass(frozen=True, eq=False)
