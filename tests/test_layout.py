@@ -21,6 +21,7 @@ DIRECTION = (
     ("accounts",),
     ("atlas", "encoders", "traffic"),
     ("measures",),
+    ("plotting",),
 )
 BASE = {"config", "errors", "progress", "schema"}
 RANK = {room: rank for rank, rooms in enumerate(DIRECTION) for room in rooms}

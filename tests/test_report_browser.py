@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from coverage_lab.plotting.text import visible
 from coverage_lab.report import write_report
 from coverage_lab.report.accounts_view import anchor_of
-from coverage_lab.report.text import visible
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import HOSTILE_IDS, Run

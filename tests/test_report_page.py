@@ -17,18 +17,12 @@ import pytest
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError, OutputError
+from coverage_lab.plotting.page import policy
+from coverage_lab.plotting.text import json_for_script, plotly_text, shortened, visible
 from coverage_lab.report import growth_figure, words, write_report
 from coverage_lab.report.accounts_view import Percentiles, anchor_of
-from coverage_lab.report.page import _policy
 from coverage_lab.report.plots import MAX_POINTS, PALETTE, overview_rows
-from coverage_lab.report.text import (
-    explain_command,
-    json_for_script,
-    plotly_text,
-    shell_word,
-    shortened,
-    visible,
-)
+from coverage_lab.report.shell import explain_command, shell_word
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import HOSTILE_IDS, NOTE, Run
@@ -113,13 +107,13 @@ def test_nothing_is_fetched_and_only_our_scripts_may_run(page: _Page) -> None:
         if attrs.get(name) and not str(attrs[name]).startswith("#")
     ]
     assert linked == [("link", "data:,")]
-    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
-    assert policy is not None
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    script_sources = policy.split("script-src")[1].split(";")[0]
+    found = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert found is not None
+    assert found.startswith("default-src 'none'; script-src 'sha256-")
+    script_sources = found.split("script-src")[1].split(";")[0]
     assert "unsafe" not in script_sources
-    assert policy == _policy(*page.scripts[-2:])
-    assert "http" not in policy
+    assert found == policy(*page.scripts[-2:])
+    assert "http" not in found
 
 
 def test_hostile_ids_are_text_and_never_tags(page: _Page) -> None:

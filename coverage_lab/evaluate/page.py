@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import os
 import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from coverage_lab.errors import OutputError
 from coverage_lab.evaluate.results import (
     REPLAYED,
     Figures,
@@ -35,42 +28,29 @@ from coverage_lab.evaluate.results import (
     tpr_text,
 )
 from coverage_lab.evaluate.scored import ladder_order
+from coverage_lab.plotting.figure import Spec, axis, layout, palette, role
+from coverage_lab.plotting.page import asset, environment, policy, write_whole
+from coverage_lab.plotting.text import json_for_script, plotly_text, shortened
 
-Spec = dict[str, Any]
-
-#: Colours by role, with at least 4.5:1 (text) or 3:1 (marks) against the background; the detector and the
-#: best baseline are apart in lightness as well as hue.
-PALETTE: dict[str, dict[str, str]] = {
-    "light": {
-        "background": "#fbfaf8",
-        "surface": "#ffffff",
-        "ink": "#1b1f24",
-        "muted": "#5a626d",
-        "rule": "#dcd9d2",
-        "grid": "#e9e6df",
-        "accent": "#0a5c8f",
+#: Roles of colour; the detector and the best baseline are apart in lightness as well as hue.
+PALETTE = palette(
+    light={
         "detector": "#0a5c8f",
         "variant": "#0b8058",
         "baseline": "#c2571a",
         "other": "#8b929c",
         "probe": "#b04a94",
     },
-    "dark": {
-        "background": "#14171b",
-        "surface": "#1c2026",
-        "ink": "#e9ebee",
-        "muted": "#a5adb8",
-        "rule": "#363c45",
-        "grid": "#2a2f37",
-        "accent": "#7cc0ee",
+    dark={
         "detector": "#7cc0ee",
         "variant": "#3fc796",
         "baseline": "#ff9a5c",
         "other": "#7d8794",
         "probe": "#e28cc8",
     },
-}
+)
 
+_TEMPLATES = "coverage_lab.evaluate"
 #: A phone shows these many letters beside a plot, and these many in its legend.
 _LABEL_SIGNS = 26
 _LEGEND_SIGNS = 28
@@ -97,32 +77,19 @@ def write_page(path: Path, results: Results) -> None:
     OutputError
         The file can't be written.
     """
-    page = _page(results)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(page.encode())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"page {path}: can't be written ({error.strerror})") from error
+    write_whole(path, _page(results), what="page")
 
 
 def _page(results: Results) -> str:
-    script = _asset("benchmark.js")
+    script = asset(_TEMPLATES, "benchmark.js")
     plotly = get_plotlyjs()
     first = next(iter(results.headline()), None)
     baseline = results.best_baseline()
     second = _at_headline(results, baseline)
     specs = {} if first is None else _specs(results, first, second)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("coverage_lab.evaluate"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"shown": shown, "percent": lambda share: f"{100 * share:.1f}%"}
-    return environment.get_template("benchmark.html.j2").render(
+    templates = environment(_TEMPLATES)
+    templates.filters |= {"shown": shown, "percent": lambda share: f"{100 * share:.1f}%"}
+    return templates.get_template("benchmark.html.j2").render(
         title=headline_title(results),
         caption=caption(results),
         replayed=REPLAYED,
@@ -136,48 +103,17 @@ def _page(results: Results) -> str:
         lead_interval=interval_text(results.lead.interval) if results.lead else "",
         plots=set(specs),
         palette=PALETTE,
-        css=Markup(_asset("benchmark.css")),
+        css=Markup(asset(_TEMPLATES, "benchmark.css")),
         script=Markup(script),
         plotly=Markup(plotly),
-        policy=_policy(plotly, script),
-        page_data=Markup(_json_for_script({"palette": PALETTE, "plots": specs})),
+        policy=policy(plotly, script),
+        page_data=Markup(json_for_script({"palette": PALETTE, "plots": specs})),
     )
-
-
-def _asset(name: str) -> str:
-    return resources.files("coverage_lab.evaluate").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _policy(*scripts: str) -> str:
-    """Content-Security-Policy: only these very scripts run, and nothing is ever fetched."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _json_for_script(value: object) -> str:
-    """JSON that can't end or change the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _label(name: str, limit: int = _LABEL_SIGNS) -> str:
     """A name for Plotly, which reads a small HTML of its own; the middle is cut out of long ones."""
-    text = shown(name)
-    if len(text) > limit:
-        head = limit // 2
-        text = f"{text[:head]}…{text[len(text) - (limit - head - 1) :]}"
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _role(name: str) -> str:
-    """Stand-in for a colour of `PALETTE`, which the reader's theme resolves."""
-    return f"var(--{name})"
+    return plotly_text(shortened(shown(name), limit))
 
 
 def _table_rows(results: Results) -> list[dict[str, Any]]:
@@ -220,52 +156,21 @@ def _specs(results: Results, first: Figures, second: Figures | None) -> dict[str
     return {name: spec for name, spec in specs.items() if spec["data"]}
 
 
-def _axis(title: str, **more: Any) -> Spec:
-    return {
-        "title": {"text": title, "standoff": 8, "font": {"size": 12}},
-        "gridcolor": _role("grid"),
-        "linecolor": _role("rule"),
-        "zeroline": False,
-        "automargin": True,
-        "fixedrange": True,
-        "tickfont": {"size": 11},
-        "tickangle": 0,
-    } | more
-
-
 def _percent_axis(title: str) -> Spec:
-    return _axis(title, range=[-0.02, 1.03], tickformat=".0%", dtick=0.25)
+    return axis(title, {"range": [-0.02, 1.03], "tickformat": ".0%", "dtick": 0.25})
 
 
 def _layout(x: Spec, y: Spec, *, height: int) -> Spec:
-    return {
-        "xaxis": x,
-        "yaxis": y,
-        "height": height,
-        "margin": {"l": 8, "r": 14, "t": 8, "b": 40},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": _role("muted"), "family": "system-ui, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"},
-        "hoverlabel": {
-            "bgcolor": _role("surface"),
-            "bordercolor": _role("rule"),
-            "font": {"color": _role("ink"), "size": 12},
-            "align": "left",
-            "namelength": -1,
-        },
-        "showlegend": True,
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "font": {"size": 12, "color": _role("ink")},
-        },
-        "dragmode": False,
-        "hovermode": "closest",
-        "bargap": 0.35,
+    legend = {
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": 1.02,
+        "yanchor": "bottom",
+        "font": {"size": 12, "color": role("ink")},
     }
+    plain = layout(x, y, height=height, margin={"l": 8, "r": 14, "t": 8, "b": 40})
+    return plain | {"showlegend": True, "legend": legend, "bargap": 0.35}
 
 
 def _upright(x: float, y1: float = 1.0) -> Spec:
@@ -278,7 +183,7 @@ def _upright(x: float, y1: float = 1.0) -> Spec:
         "y0": 0,
         "y1": y1,
         "layer": "below",
-        "line": {"color": _role("muted"), "width": 1, "dash": "dot"},
+        "line": {"color": role("muted"), "width": 1, "dash": "dot"},
     }
 
 
@@ -304,7 +209,7 @@ def roc_spec(headline: Sequence[Figures], *, best: str | None) -> Spec:
                 "x": [*(rate for rate, _ in each.roc), 1.0],
                 "y": [*(found for _, found in each.roc), 1.0],
                 "line": {
-                    "color": _role(colour),
+                    "color": role(colour),
                     "width": 3 if each.role == "detector" else 1.25 if plain else 2,
                     "dash": "dot"
                     if each.role == "probe"
@@ -317,17 +222,19 @@ def roc_spec(headline: Sequence[Figures], *, best: str | None) -> Spec:
             }
         )
         named_other |= plain
-    x = _axis(
+    x = axis(
         "innocent accounts flagged (log scale)",
-        type="log",
-        range=[-3.03, 0.02],
-        tickmode="array",
-        tickvals=[0.001, 0.01, 0.1, 1],
-        ticktext=["0.1%", "1%", "10%", "100%"],
+        {
+            "type": "log",
+            "range": [-3.03, 0.02],
+            "tickmode": "array",
+            "tickvals": [0.001, 0.01, 0.1, 1],
+            "ticktext": ["0.1%", "1%", "10%", "100%"],
+        },
     )
-    layout = _layout(x, _percent_axis("harvests found"), height=460)
-    layout["shapes"] = [_upright(0.001), _upright(0.01)]
-    return {"data": traces, "layout": layout}
+    figure = _layout(x, _percent_axis("harvests found"), height=460)
+    figure["shapes"] = [_upright(0.001), _upright(0.01)]
+    return {"data": traces, "layout": figure}
 
 
 def corpora_spec(pair: Sequence[Figures]) -> Spec:
@@ -344,7 +251,7 @@ def corpora_spec(pair: Sequence[Figures]) -> Spec:
                 "mode": "lines",
                 "x": [part for _, ours, other in ends for part in (ours, other, None)],
                 "y": [part for at, _, _ in ends for part in (at, at, None)],
-                "line": {"color": _role("rule"), "width": 2},
+                "line": {"color": role("rule"), "width": 2},
                 "hoverinfo": "skip",
                 "showlegend": False,
             }
@@ -363,36 +270,40 @@ def corpora_spec(pair: Sequence[Figures]) -> Spec:
                 "text": [
                     f"{_label(row.name, 80)}<br>{row.accounts:,} accounts" for row in each.tpr_by_corpus
                 ],
-                "marker": {"color": _role(colour), "symbol": symbol, "size": 9, "line": {"width": 1.5}},
+                "marker": {"color": role(colour), "symbol": symbol, "size": 9, "line": {"width": 1.5}},
                 "hovertemplate": "<b>%{text}</b><br>%{x:.0%} found<extra></extra>",
             }
         )
-    y = _axis(
+    y = axis(
         "",
-        tickmode="array",
-        tickvals=list(range(len(order))),
-        ticktext=[_label(name) for name in order],
-        range=[-0.7, len(order) - 0.3],
+        {
+            "tickmode": "array",
+            "tickvals": list(range(len(order))),
+            "ticktext": [_label(name) for name in order],
+            "range": [-0.7, len(order) - 0.3],
+        },
     )
-    layout = _layout(
+    figure = _layout(
         _percent_axis("harvests found at 1% FPR"), y, height=110 + _DOT_HEIGHT * max(len(order), 2)
     )
-    return {"data": traces if order else [], "layout": layout}
+    return {"data": traces if order else [], "layout": figure}
 
 
 def bars_spec(rows: Sequence[Row], *, apart: int = 0, unnamed: str = "") -> Spec:
     """Share of flagged accounts in each group as bars; the last `apart` in another colour, set off."""
     names = [_label(row.name.replace("_", " ") or unnamed) for row in rows]
     plain = len(rows) - apart
-    layout = _layout(
-        _axis("accounts flagged at the 1% threshold", tickformat=".1~%", rangemode="tozero", nticks=6),
-        _axis("", autorange="reversed", type="category"),
+    figure = _layout(
+        axis(
+            "accounts flagged at the 1% threshold", {"tickformat": ".1~%", "rangemode": "tozero", "nticks": 6}
+        ),
+        axis("", {"autorange": "reversed", "type": "category"}),
         height=70 + _BAR_HEIGHT * max(len(rows), 2),
     )
-    layout["showlegend"] = False
+    figure["showlegend"] = False
     top = max([0.02, *(row.share for row in rows)])
-    layout["xaxis"] |= {"range": [0, top * 1.25]}
-    layout["shapes"] = [_upright(0.01)]
+    figure["xaxis"] |= {"range": [0, top * 1.25]}
+    figure["shapes"] = [_upright(0.01)]
     return {
         "data": [
             {
@@ -404,15 +315,13 @@ def bars_spec(rows: Sequence[Row], *, apart: int = 0, unnamed: str = "") -> Spec
                 "textposition": "outside",
                 "cliponaxis": False,
                 "customdata": [[row.accounts, row.corpora] for row in rows],
-                "marker": {
-                    "color": [_role("detector" if at < plain else "other") for at in range(len(rows))]
-                },
+                "marker": {"color": [role("detector" if at < plain else "other") for at in range(len(rows))]},
                 "hovertemplate": "%{customdata[0]:,} accounts of %{customdata[1]:,} corpora<extra></extra>",
             }
         ]
         if rows
         else [],
-        "layout": layout,
+        "layout": figure,
     }
 
 
@@ -434,19 +343,19 @@ def rungs_spec(pair: Sequence[Figures]) -> Spec:
                 "textposition": "outside",
                 "cliponaxis": False,
                 "customdata": [[row.accounts, row.corpora] for row in mine],
-                "marker": {"color": _role(colour)},
+                "marker": {"color": role(colour)},
                 "hovertemplate": "%{x:.0%} of %{customdata[0]:,} accounts, %{customdata[1]:,} corpora"
                 "<extra></extra>",
             }
         )
-    layout = _layout(
+    figure = _layout(
         _percent_axis("harvests found at 1% FPR"),
-        _axis("", autorange="reversed", type="category"),
+        axis("", {"autorange": "reversed", "type": "category"}),
         height=110 + (10 + 17 * len(pair)) * max(len(rungs), 2),
     )
-    layout["xaxis"]["range"] = [0, 1.12]
-    layout |= {"barmode": "group", "bargap": 0.3}
-    return {"data": traces if rungs else [], "layout": layout}
+    figure["xaxis"]["range"] = [0, 1.12]
+    figure |= {"barmode": "group", "bargap": 0.3}
+    return {"data": traces if rungs else [], "layout": figure}
 
 
 def _rung_label(rung: str) -> str:
@@ -477,7 +386,7 @@ def sizes_spec(results: Results, methods: Sequence[str]) -> Spec:
                     "x": grid + grid[::-1],
                     "y": highs + lows[::-1],
                     "fill": "toself",
-                    "fillcolor": _role(colour),
+                    "fillcolor": role(colour),
                     "opacity": 0.14,
                     "line": {"width": 0},
                     "hoverinfo": "skip",
@@ -501,15 +410,17 @@ def sizes_spec(results: Results, methods: Sequence[str]) -> Spec:
             _line(_found(growth.innocent_found_by), "innocent accounts, or earlier", "other", "dot")
         )
     ticks = sorted(seen)
-    x = _axis(
+    x = axis(
         "prompts (log scale)",
-        type="log",
-        tickmode="array",
-        tickvals=ticks,
-        ticktext=[size_name(size) for size in ticks],
+        {
+            "type": "log",
+            "tickmode": "array",
+            "tickvals": ticks,
+            "ticktext": [size_name(size) for size in ticks],
+        },
     )
-    layout = _layout(x, _percent_axis("accounts flagged"), height=440)
-    return {"data": traces, "layout": layout}
+    figure = _layout(x, _percent_axis("accounts flagged"), height=440)
+    return {"data": traces, "layout": figure}
 
 
 def _found(found_by: Sequence[FoundBy]) -> list[tuple[int, float | None]]:
@@ -523,7 +434,7 @@ def _line(points: Sequence[tuple[int, float | None]], name: str, colour: str, da
         "name": name,
         "x": [size for size, _ in points],
         "y": [share for _, share in points],
-        "line": {"color": _role(colour), "width": 2.5 if dash == "solid" else 1.75, "dash": dash},
+        "line": {"color": role(colour), "width": 2.5 if dash == "solid" else 1.75, "dash": dash},
         "marker": {"size": 7 if dash == "solid" else 4},
         "hovertemplate": "<b>%{fullData.name}</b><br>%{y:.0%} at %{x:,} prompts<extra></extra>",
     }

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from coverage_lab.plotting.text import JOINERS, shortened, visible
 from coverage_lab.report import words
-from coverage_lab.report.text import JOINERS, explain_command, shortened, visible
+from coverage_lab.report.shell import explain_command
 from coverage_lab.schema import ACCOUNT_MEASURES, LEVEL_MEASURES, LEVELS, MEASURE_COLUMNS
 
 #: Cells shown a level; cells.parquet holds the rest.

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +13,9 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from coverage_lab.errors import CoverageLabError, OutputError
+from coverage_lab.errors import CoverageLabError
+from coverage_lab.plotting.page import asset, environment, policy, write_whole
+from coverage_lab.plotting.text import JOINERS, json_for_script, shortened, visible
 from coverage_lab.report import plots, words
 from coverage_lab.report.accounts_view import (
     FlaggedAccount,
@@ -26,10 +24,10 @@ from coverage_lab.report.accounts_view import (
     flag_order,
     flagged_account,
 )
-from coverage_lab.report.text import JOINERS, json_for_script, shortened, visible
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, LEVELS, QUARANTINE_REASONS
 
 NOT_RECORDED = "not recorded"
+_TEMPLATES = "coverage_lab.report"
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,7 @@ def write_report(
         if missing:
             raise CoverageLabError(f"{name}: expected the columns of its schema, {missing[0]!r} is missing")
     page = _page(run, accounts, curves, cells, flags, max_accounts)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(page.encode())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"report {path}: can't be written ({error.strerror})") from error
+    write_whole(path, page, what="report")
 
 
 def _page(
@@ -113,7 +106,7 @@ def _page(
     drawn = plots.overview_rows(
         verdicts, scores, [row for row, rank in enumerate(position.to_pylist()) if rank is not None]
     )
-    script = _asset("report.js")
+    script = asset(_TEMPLATES, "report.js")
     plotly = get_plotlyjs()
     return (
         _environment()
@@ -141,10 +134,10 @@ def _page(
                 }
             ),
             palette=plots.PALETTE,
-            css=Markup(_asset("report.css")),
+            css=Markup(asset(_TEMPLATES, "report.css")),
             script=Markup(script),
             plotly=Markup(plotly),
-            policy=_policy(plotly, script),
+            policy=policy(plotly, script),
         )
     )
 
@@ -191,36 +184,9 @@ def _data(value: object) -> Markup:
     return Markup(json_for_script(value))
 
 
-def _asset(name: str) -> str:
-    return resources.files("coverage_lab.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _policy(*scripts: str) -> str:
-    """Content-Security-Policy: only these very scripts run, and nothing is ever fetched.
-
-    Styles may be inline because Plotly makes style elements of its own; with no source that could be
-    fetched, a style can't carry anything out of the page.
-    """
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in scripts
-    )
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("coverage_lab.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    templates = environment(_TEMPLATES)
+    templates.filters |= {
         "count": lambda value: f"{value:,}",
         "json": json_for_script,
         "number": _number,
@@ -230,7 +196,7 @@ def _environment() -> jinja2.Environment:
         "times": lambda ratio: f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}",
         "percentile": _percentile,
     }
-    return environment
+    return templates
 
 
 def _number(value: float | None) -> str:

@@ -13,23 +13,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coverage_lab.errors import CoverageLabError
+from coverage_lab.plotting.figure import Spec, axis, layout, palette, role
+from coverage_lab.plotting.text import plotly_text, shortened, visible
 from coverage_lab.report import words
-from coverage_lab.report.text import plotly_text, shortened, visible
 from coverage_lab.schema import LEVELS
 
-Spec = dict[str, Any]
-
-#: Colours by role, with at least 4.5:1 (text) or 3:1 (marks) against the background, and apart in
-#: lightness as well as hue so that colour-blind readers and grey prints keep them apart.
-PALETTE: dict[str, dict[str, str]] = {
-    "light": {
-        "background": "#fbfaf8",
-        "surface": "#ffffff",
-        "ink": "#1b1f24",
-        "muted": "#5a626d",
-        "rule": "#dcd9d2",
-        "grid": "#e9e6df",
-        "accent": "#0a5c8f",
+#: Roles of colour, the lines apart in lightness as well as hue, so that colour-blind readers and grey prints
+#: keep them apart.
+PALETTE = palette(
+    light={
         "bar": "#b9bec6",
         "review": "#b3380d",
         "watch": "#8a5d00",
@@ -40,14 +32,7 @@ PALETTE: dict[str, dict[str, str]] = {
         "reference": "#0b8058",
         "uniform": "#b04a94",
     },
-    "dark": {
-        "background": "#14171b",
-        "surface": "#1c2026",
-        "ink": "#e9ebee",
-        "muted": "#a5adb8",
-        "rule": "#363c45",
-        "grid": "#2a2f37",
-        "accent": "#7cc0ee",
+    dark={
         "bar": "#566070",
         "review": "#ff8c5f",
         "watch": "#e6b23c",
@@ -58,19 +43,12 @@ PALETTE: dict[str, dict[str, str]] = {
         "reference": "#3fc796",
         "uniform": "#e28cc8",
     },
-}
+)
 
 #: Points that the overview draws at most; more would make the page heavy and the plot no clearer.
 MAX_POINTS = 3_000
 
 _HISTOGRAM_BINS = 40
-
-
-def role(name: str) -> str:
-    """Stand-in for a colour of `PALETTE`, which the reader's theme resolves."""
-    if name not in PALETTE["light"]:
-        raise KeyError(name)
-    return f"var(--{name})"
 
 
 def themed(spec: object, *, theme: str) -> Any:
@@ -89,39 +67,11 @@ def _rounded(values: NDArray[np.float64]) -> list[float]:
 
 
 def _axis(title: str, *, log: bool = False) -> Spec:
-    return {
-        "title": {"text": title, "standoff": 8, "font": {"size": 12}},
-        "type": "log" if log else "linear",
-        "gridcolor": role("grid"),
-        "linecolor": role("rule"),
-        "zeroline": False,
-        "automargin": True,
-        "fixedrange": True,
-        "tickfont": {"size": 11},
-        "tickangle": 0,
-    }
+    return axis(title, {"type": "log" if log else "linear"})
 
 
 def _layout(x: Spec, y: Spec, *, height: int) -> Spec:
-    return {
-        "xaxis": x,
-        "yaxis": y,
-        "height": height,
-        "margin": {"l": 52, "r": 12, "t": 12, "b": 44},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": role("muted"), "family": "system-ui, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"},
-        "hoverlabel": {
-            "bgcolor": role("surface"),
-            "bordercolor": role("rule"),
-            "font": {"color": role("ink"), "size": 12},
-            "align": "left",
-            "namelength": -1,
-        },
-        "showlegend": False,
-        "dragmode": False,
-        "hovermode": "closest",
-    }
+    return layout(x, y, height=height, margin={"l": 52, "r": 12, "t": 12, "b": 44})
 
 
 def log_ticks(low: float, high: float) -> Spec:
@@ -171,10 +121,10 @@ def growth_spec(rows: pa.Table) -> Spec:
     for line in words.NULL_LINES:
         traces.append(_curve(grid, _rounded(rows[f"{line.key}_mean"].to_numpy()), line, width=1.75))
     traces.append(_curve(grid, rows["distinct"].to_pylist(), words.ACCOUNT_LINE, width=2.75))
-    layout = _layout(_axis("prompts"), _axis("distinct cells"), height=270)
-    layout["hovermode"] = "x unified"
-    layout["yaxis"]["rangemode"] = "tozero"
-    return {"data": traces, "layout": layout}
+    figure = _layout(_axis("prompts"), _axis("distinct cells"), height=270)
+    figure["hovermode"] = "x unified"
+    figure["yaxis"]["rangemode"] = "tozero"
+    return {"data": traces, "layout": figure}
 
 
 def _curve(x: list[int], y: list[float], line: words.Line, *, width: float) -> Spec:
@@ -226,7 +176,7 @@ def growth_figure(curves: pa.Table, account_id: str, level: str) -> go.Figure:
             f"got {shortened(visible(account_id), 80)!r}"
         )
     spec = themed(growth_spec(rows), theme="light")
-    layout = spec["layout"] | {
+    figure = spec["layout"] | {
         "showlegend": True,
         "height": 420,
         "plot_bgcolor": PALETTE["light"]["surface"],
@@ -234,7 +184,7 @@ def growth_figure(curves: pa.Table, account_id: str, level: str) -> go.Figure:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "margin": {"l": 60, "r": 20, "t": 60, "b": 50},
     }
-    return go.Figure(data=spec["data"], layout=layout)
+    return go.Figure(data=spec["data"], layout=figure)
 
 
 def overview_rows(verdicts: Sequence[str], scores: NDArray[np.float64], always: Sequence[int]) -> list[int]:
@@ -299,12 +249,12 @@ def overview_spec(accounts: pa.Table, rows: Sequence[int], anchors: Mapping[str,
                 ),
             }
         )
-    layout = _layout(_axis("prompts (log scale)", log=True), _axis("score"), height=430)
+    figure = _layout(_axis("prompts (log scale)", log=True), _axis("score"), height=430)
     counts = table["prompts"].to_numpy()
     if len(counts):
-        layout["xaxis"] |= log_ticks(max(float(counts.min()), 1.0), max(float(counts.max()), 10.0))
-    layout["yaxis"] |= {"range": [-0.03, 1.05]}
-    return {"data": traces, "layout": layout}
+        figure["xaxis"] |= log_ticks(max(float(counts.min()), 1.0), max(float(counts.max()), 10.0))
+    figure["yaxis"] |= {"range": [-0.03, 1.05]}
+    return {"data": traces, "layout": figure}
 
 
 def score_spec(scores: NDArray[np.float64]) -> Spec:
@@ -312,13 +262,13 @@ def score_spec(scores: NDArray[np.float64]) -> Spec:
     counts, edges = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM_BINS, range=(0.0, 1.0))
     middles = (edges[:-1] + edges[1:]) / 2
     half = 0.5 / _HISTOGRAM_BINS
-    layout = _layout(_axis("score"), _axis("accounts (log scale)", log=True), height=210)
-    layout["margin"]["t"] = 28
-    layout["bargap"] = 0.12
-    layout["xaxis"] |= {"range": [-0.01, 1.01]}
+    figure = _layout(_axis("score"), _axis("accounts (log scale)", log=True), height=210)
+    figure["margin"]["t"] = 28
+    figure["bargap"] = 0.12
+    figure["xaxis"] |= {"range": [-0.01, 1.01]}
     most = max(int(counts.max()), 1)
     # From 0.6, so that a bar of one account is still seen.
-    layout["yaxis"] |= {"range": [math.log10(0.6), math.log10(most * 1.6)]} | log_ticks(1.0, float(most))
+    figure["yaxis"] |= {"range": [math.log10(0.6), math.log10(most * 1.6)]} | log_ticks(1.0, float(most))
     return {
         "data": [
             {
@@ -330,5 +280,5 @@ def score_spec(scores: NDArray[np.float64]) -> Spec:
                 "hovertemplate": "%{y:,} accounts score %{customdata[0]}–%{customdata[1]}<extra></extra>",
             }
         ],
-        "layout": layout,
+        "layout": figure,
     }

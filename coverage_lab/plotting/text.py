@@ -1,9 +1,8 @@
-"""Untrusted text (account ids, labels, reasons) made safe to show, to embed and to paste."""
+"""Untrusted text (account ids, labels, reasons) made safe to show and to embed."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import unicodedata
 
 #: Zero-width joiners: invisible, but several scripts and emoji are unreadable without them.
@@ -25,10 +24,11 @@ def visible(text: str, *, keep: str = "") -> str:
     keep : str
         Characters to leave as they are, for instance `JOINERS` in prose.
     """
-    return "".join(_shown(sign, keep) for sign in text)
+    return "".join(shown_sign(sign, keep) for sign in text)
 
 
-def _shown(sign: str, keep: str) -> str:
+def shown_sign(sign: str, keep: str) -> str:
+    """Write one character as `visible` does."""
     category = unicodedata.category(sign)
     hidden = category in _HIDDEN_CATEGORIES or (category == "Zs" and sign != " ")
     if not hidden or sign in keep:
@@ -62,25 +62,3 @@ def json_for_script(value: object) -> str:
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def shell_word(text: str) -> str:
-    """Quote `text` as one word for bash or zsh; what can't be seen is written as an ANSI-C escape."""
-    if visible(text) == text:
-        return shlex.quote(text)
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{''.join(_shell_escape(sign) for sign in escaped)}'"
-
-
-def _shell_escape(sign: str) -> str:
-    # bash reads \xNN as a byte, so everything from U+0080 needs \u to come out as UTF-8.
-    shown = _shown(sign, "")
-    return f"\\u00{shown[2:]}" if shown != sign and 0x80 <= ord(sign) < 0x100 else shown
-
-
-def explain_command(account_id: str) -> str:
-    """The command line that explains one account of a run."""
-    word = shell_word(account_id)
-    if account_id.startswith("-"):
-        return f"coverage-lab explain --run OUTPUT -- {word}"
-    return f"coverage-lab explain {word} --run OUTPUT"
