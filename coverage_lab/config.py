@@ -55,8 +55,27 @@ class EncoderConfig(_Frozen):
         "packaged MiniLM (needs an atlas that was built with it)",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_size: int = Field(default=64, gt=0, description="of minilm; static needs none")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="of minilm; auto: bfloat16 where the GPU or the CPU (avx512_bf16, AMX) has it, else "
+        "float16 on a GPU and float32 on a CPU",
+    )
+    engine: Literal["auto", "packed", "sentence-transformers", "openvino"] = Field(
+        default="auto",
+        description="of minilm; auto: packed (no padding) for BERT models with mean pooling, else "
+        "sentence-transformers",
+    )
+    tokenizer: Literal["tokenizers", "nanotoken"] = Field(
+        default="tokenizers", description="of the engines packed and openvino; the same ids from both"
+    )
+    batch_tokens: int | None = Field(
+        default=None, ge=64, description="of the engines packed and openvino; by device when not given"
+    )
+    cache_mb: int = Field(
+        default=64, ge=0, description="vectors of earlier prompts kept by the engines packed and openvino"
+    )
+    compile: bool = Field(default=False, description="torch.compile in the packed engine on CUDA")
+    batch_size: int = Field(default=64, gt=0, description="texts, of the engine sentence-transformers")
 
 
 class AtlasConfig(_Frozen):
