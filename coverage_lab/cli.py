@@ -15,14 +15,25 @@ import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 import coverage_lab
 from coverage_lab.config import RunConfig, load_config
 from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError, OutputError
-from coverage_lab.progress import Progress
+from coverage_lab.progress import Progress, ProgressLines
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected failure; 2 bad option or config, or a missing extra; 3 traffic that can't be
@@ -80,25 +91,37 @@ EncoderOption = Annotated[
 ]
 
 
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
+
+
 @contextmanager
 def _bars() -> Iterator[Progress]:
-    """Progress bars on stderr, one a stage; plain silence where stderr is not a terminal."""
+    """Progress on stderr: bars, one a stage, or a line every half minute where that is no terminal."""
+    if not err.is_terminal:
+        yield ProgressLines(lambda line: err.print(f"coverage-lab: {line}", markup=False, soft_wrap=True))
+        return
     with Bars(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=not err.is_terminal,
     ) as bars:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(stage), total=total)
-            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+            bars.update(tasks[stage], completed=done, total=total)
 
         yield report
 

@@ -128,15 +128,22 @@ class CascadeConfig(_Frozen):
 class RayConfig(_Frozen):
     """Actors of the encode-and-assign stage (`--ray`)."""
 
-    address: str | None = Field(default=None, description="of a running cluster; a local one when not given")
+    address: str | None = Field(
+        default=None,
+        description="of a running cluster; when not given, that of RAY_ADDRESS (in a submitted job), else a "
+        "local one",
+    )
     actors: int = Field(default=1, gt=0)
     num_gpus: float = Field(default=0.0, ge=0, description="GPUs per actor; fractions share one GPU")
+    retries: int = Field(
+        default=2, ge=0, description="how often a bucket whose actor was lost is given to another"
+    )
 
 
 class JobConfig(_Frozen):
     """How the work is cut and how much of the machine it takes."""
 
-    buckets: int | None = Field(default=None, gt=0, le=512, description="by input size when not given")
+    buckets: int | None = Field(default=None, gt=0, le=4096, description="by input size when not given")
     threads: int | None = Field(default=None, gt=0, description="per worker; all cores when not given")
     ray: RayConfig = RayConfig()
 

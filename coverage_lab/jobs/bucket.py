@@ -13,12 +13,12 @@ from threadpoolctl import threadpool_limits
 
 from coverage_lab.detect import Judge, judge_prompts
 from coverage_lab.jobs.output import disk_errors, synced
+from coverage_lab.jobs.reading import Bucket
 from coverage_lab.progress import Progress, silent
-from coverage_lab.traffic import read_bucket
 
 
 def work_bucket(
-    bucket: Path,
+    bucket: Bucket,
     part: Path,
     judge: Judge,
     *,
@@ -34,14 +34,14 @@ def work_bucket(
     if part.exists():  # an actor that was lost after its work was done is asked again
         return
     with threadpool_limits(limits=threads):
-        prompts, repeated = read_bucket(bucket, source_names=source_names)
+        prompts, quarantined = bucket.read(source_names)
         judged = judge_prompts(prompts, judge, progress=progress)
     tables = {
         "accounts": judged.accounts,
         "curves": judged.curves,
         "cells": judged.cells,
         "flags": judged.flags,
-        "quarantine": repeated,
+        "quarantine": quarantined,
     }
     with disk_errors(part):
         temporary = Path(tempfile.mkdtemp(dir=part.parent, prefix=f".{part.name}."))
@@ -49,6 +49,9 @@ def work_bucket(
             for name, table in tables.items():
                 write_table(table, temporary / f"{name}.parquet")
             temporary.replace(part)
+        except OSError:
+            if not part.exists():  # else an actor that was taken for lost did it all the same
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
