@@ -101,6 +101,14 @@ class JobConfig(_Frozen):
     ray: RayConfig = RayConfig()
 
 
+class StateConfig(_Frozen):
+    """What a run with `--state` judges by. Keys of a store come from the environment, never from here."""
+
+    window_days: int = Field(
+        default=30, ge=1, le=3660, description="days that an account is judged by, the run's own included"
+    )
+
+
 class ReportConfig(_Frozen):
     """What `report.html` shows."""
 
@@ -115,11 +123,19 @@ class RunConfig(_Frozen):
     atlas: AtlasConfig = AtlasConfig()
     detect: DetectConfig = DetectConfig()
     job: JobConfig = JobConfig()
+    state: StateConfig = StateConfig()
     report: ReportConfig = ReportConfig()
 
-    def digest(self) -> str:
-        """Hex SHA-256 of what an account's numbers depend on: all but `job` and `report`."""
-        return hashlib.sha256(self.model_dump_json(exclude={"job", "report"}).encode()).hexdigest()
+    def digest(self, *, state: bool = False) -> str:
+        """Hex SHA-256 of what an account's numbers depend on: all but `job` and `report`.
+
+        Parameters
+        ----------
+        state : bool
+            Whether days are merged: without, `state` says nothing about the numbers either.
+        """
+        apart = {"job", "report"} if state else {"job", "report", "state"}
+        return hashlib.sha256(self.model_dump_json(exclude=apart).encode()).hexdigest()
 
     def with_encoder(self, name: str) -> RunConfig:
         """Copy with another encoder name.

@@ -2,5 +2,6 @@
 
 from coverage_lab.jobs.analysis import Analysis, analyze
 from coverage_lab.jobs.run import run_job
+from coverage_lab.jobs.state_day import StateDay
 
-__all__ = ["Analysis", "analyze", "run_job"]
+__all__ = ["Analysis", "StateDay", "analyze", "run_job"]

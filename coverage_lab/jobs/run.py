@@ -28,6 +28,7 @@ from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.gather import discoveries, gather
 from coverage_lab.jobs.output import REPORT, OutputFolder, disk_errors, read_json, whole_file, write_json
 from coverage_lab.jobs.pool import ray_cluster, work_on_ray
+from coverage_lab.jobs.state_day import DayRun, StateDay, prompts_of
 from coverage_lab.progress import Progress, silent
 from coverage_lab.report import write_report
 from coverage_lab.schema import QUARANTINE, SCHEMA_VERSION, VERDICTS
@@ -49,6 +50,7 @@ _LIBRARIES = (
     "sentence-transformers",
     "model2vec",
     "ray",
+    "deltalake",
 )
 
 
@@ -59,6 +61,7 @@ def run_job(
     *,
     ray: bool = False,
     overwrite: bool = False,
+    state: StateDay | None = None,
     progress: Progress = silent,
 ) -> dict[str, object]:
     """Run the main job.
@@ -74,6 +77,9 @@ def run_job(
         Work on the buckets in Ray actors; the tables are the same to the byte.
     overwrite : bool
         Replace another run's files in `output`.
+    state : StateDay, optional
+        Judge the accounts by this day's prompts and those of the days before in a state table, and count
+        the day there.
 
     Returns
     -------
@@ -93,11 +99,20 @@ def run_job(
     with clock.stage("load"):
         judge = load_judge(config, threads=threads, progress=progress)
     key = _run_key(sources, config, judge)
+    day = None
+    if state is not None:
+        with clock.stage("state"):
+            day = DayRun(state, sources, config, judge)
+        sources, key = day.sources, day.key(key)
     # Without Ray, or with too small a cluster, this ends before the output folder is touched.
     with ray_cluster(config, threads=threads) if ray else nullcontext():
         folder = OutputFolder(output, key, overwrite=overwrite)
         if folder.finished:
+            if day is not None:
+                day.check_finished(folder)
             return folder.manifest()
+        if day is not None:
+            day.plan.write(folder.work)
         with clock.stage("read"):
             read = _read(sources, config, folder, progress)
         names = [source.name for source in sources]
@@ -107,10 +122,14 @@ def run_job(
             )
     with clock.stage("gather"), disk_errors(output):
         gather(folder, parts, judge.config)
-        counts = _counts(output, read, judge)
+        counts = _counts(output, read, judge, used=None if day is None else prompts_of(parts))
     manifest = _manifest(
         key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
     )
+    if day is not None:
+        with clock.stage("commit"):
+            manifest["state"] = day.commit(parts)
+        manifest["config_id"] = config.digest(state=True)
     with clock.stage("report"), disk_errors(output):
         _report(folder, manifest, config)
     folder.finish(manifest)
@@ -141,7 +160,7 @@ def _run_key(sources: Sequence[Source], config: RunConfig, judge: Judge) -> str:
     # How the work is spread changes no table, so a run may be gone on with on another machine.
     parts = [
         files,
-        config.model_dump(mode="json", exclude={"job": {"ray"}}),
+        config.model_dump(mode="json", exclude={"job": {"ray"}, "state": True}),
         judge.encoder.id,
         judge.atlas.id,
         scorecard,
@@ -223,13 +242,17 @@ def _work(
     return parts, {judge.encoder.device}
 
 
-def _counts(output: Path, read: dict[str, object], judge: Judge) -> dict[str, object]:
-    """Count what came out, and check that nothing was lost or counted twice."""
+def _counts(output: Path, read: dict[str, object], judge: Judge, *, used: int | None) -> dict[str, object]:
+    """Count what came out, and check that nothing was lost or counted twice.
+
+    `used` are the prompts of this run where accounts are judged by more than those.
+    """
     accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "verdict", "q_value"])
     reasons = _tally(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"])
     verdicts = _tally(accounts["verdict"])
     rows_in = int(str(read["rows_in"]))
-    used = pc.sum(accounts["prompts"]).as_py() or 0
+    if used is None:
+        used = pc.sum(accounts["prompts"]).as_py() or 0
     quarantined = sum(reasons.values())
     if rows_in != used + quarantined:
         raise CoverageLabError(
