@@ -148,6 +148,14 @@ class JobConfig(_Frozen):
     ray: RayConfig = RayConfig()
 
 
+class StateConfig(_Frozen):
+    """What a run with `--state` judges by. Keys of a store come from the environment, never from here."""
+
+    window_days: int = Field(
+        default=30, ge=1, le=3660, description="days that an account is judged by, the run's own included"
+    )
+
+
 class ReportConfig(_Frozen):
     """What `report.html` shows."""
 
@@ -163,11 +171,22 @@ class RunConfig(_Frozen):
     detect: DetectConfig = DetectConfig()
     cascade: CascadeConfig = CascadeConfig()
     job: JobConfig = JobConfig()
+    state: StateConfig = StateConfig()
     report: ReportConfig = ReportConfig()
 
-    def digest(self) -> str:
-        """Hex SHA-256 of what an account's numbers depend on: all but `job`, `report` and unused sections."""
-        unused = {"job", "report"} if self.encoder.name == "cascade" else {"job", "report", "cascade"}
+    def digest(self, *, state: bool = False) -> str:
+        """Hex SHA-256 of what an account's numbers depend on: all but `job`, `report` and unused sections.
+
+        Parameters
+        ----------
+        state : bool
+            Whether days are merged: without, `state` says nothing about the numbers either.
+        """
+        unused = {"job", "report"}
+        if not state:
+            unused.add("state")
+        if self.encoder.name != "cascade":
+            unused.add("cascade")
         return hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
 
     def with_encoder(self, name: str) -> RunConfig:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from coverage_lab.jobs.analysis import Analysis, analyze
     from coverage_lab.jobs.run import run_job
+    from coverage_lab.jobs.state_day import StateDay
 
-__all__ = ["Analysis", "analyze", "run_job"]
+__all__ = ["Analysis", "StateDay", "analyze", "run_job"]
 
-_ROOM = {"Analysis": "analysis", "analyze": "analysis", "run_job": "run"}
+_ROOM = {"Analysis": "analysis", "analyze": "analysis", "run_job": "run", "StateDay": "state_day"}
 
 
 def __getattr__(name: str) -> object:
