@@ -550,6 +550,15 @@ def test_another_encoder_or_atlas_is_refused(tmp_path):
         open_or_create(str(tmp_path / "t"), Binding("e" * 64, "b" * 64))
 
 
+def test_of_two_that_make_the_table_at_once_one_binds_it(tmp_path):
+    bound = [Binding(name * 64, "a" * 64) for name in "efgh"]
+    raised = together(*[lambda one=one: open_or_create(str(tmp_path / "t"), one) for one in bound])
+    (kept,) = [n for n in range(4) if raised[n] is None]
+    assert {type(error) for error in raised} == {type(None), OutputError}
+    table = StateTable(str(tmp_path / "t"))
+    assert (table.version, table.binding) == (0, bound[kept])
+
+
 def test_a_newer_schema_is_refused_by_all(tmp_path, days, after):
     state = after(1)
     StateTable(str(state)).set_schema_version(STATES_VERSION + 1)

@@ -240,14 +240,25 @@ def open_or_create(url: str, binding: Binding) -> StateTable:
     if not _exists(url):
         _create(url, binding)
     table = StateTable(url)
+    check_binding(table, binding)
+    return table
+
+
+def check_binding(table: StateTable, binding: Binding) -> None:
+    """Refuse a table that belongs to another encoder or atlas.
+
+    Raises
+    ------
+    OutputError
+        In one line, with both ids.
+    """
     for name in ("encoder_id", "atlas_id"):
         have, wanted = getattr(table.binding, name), getattr(binding, name)
         if have != wanted:
             raise OutputError(
-                f"state {url}: made with {name.replace('_', ' ')} {have[:12]}, this run's is {wanted[:12]}; "
-                "states of different maps can't be merged: give another --state"
+                f"state {table.url}: made with {name.replace('_', ' ')} {have[:12]}, this run's is "
+                f"{wanted[:12]}; states of different maps can't be merged: give another --state"
             )
-    return table
 
 
 def state_url(state: str | Path) -> str:
@@ -358,16 +369,16 @@ def _check_schema(url: str, table: DeltaTable, found: int) -> None:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"state {folder}: is a file, expected a folder")
-    if folder.is_dir() and not (folder / "_delta_log").exists():
-        foreign = sorted(entry.name for entry in folder.iterdir())
-        if foreign:
-            raise OutputError(
-                f"state {folder}: holds files but no state table ({foreign[0]!r}); give an empty folder"
-            )
+    # Looked at once: another run may be making the table right now.
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    if names and "_delta_log" not in names:
+        raise OutputError(
+            f"state {folder}: holds files but no state table ({names[0]!r}); give an empty folder"
+        )
 
 
 def _create(url: str, binding: Binding) -> None:
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
     from deltalake.exceptions import DeltaError
 
     try:
@@ -382,6 +393,8 @@ def _create(url: str, binding: Binding) -> None:
                     f"{_PROPERTY}atlas_id": binding.atlas_id,
                 },
                 raise_if_key_not_exists=False,
+                # With retries the second of two that make it at once would bind it anew.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
     except DeltaError as error:
         if not _exists(url):  # else another run's first day was faster

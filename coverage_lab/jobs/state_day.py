@@ -18,7 +18,15 @@ from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.errors import OutputError
 from coverage_lab.jobs.output import OutputFolder, read_json, write_json
-from coverage_lab.jobs.state import Binding, Change, StateFile, StateTable, open_or_create, state_url
+from coverage_lab.jobs.state import (
+    Binding,
+    Change,
+    StateFile,
+    StateTable,
+    check_binding,
+    open_or_create,
+    state_url,
+)
 from coverage_lab.jobs.state_files import Read, read_states
 from coverage_lab.jobs.state_records import (
     CountedFile,
@@ -205,6 +213,7 @@ class DayRun:
         day = self._wanted.day
 
         def change(newest: StateTable) -> Change | None:
+            check_binding(newest, self._binding)
             self._check_day(newest)
             if newest.days().get(day) == self.run:
                 return None
