@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from coverage_lab.errors import ConfigError
 
-EncoderName = Literal["auto", "static", "minilm"]
+EncoderName = Literal["auto", "static", "minilm", "cascade"]
 
 
 class _Frozen(BaseModel):
@@ -85,6 +85,27 @@ class DetectConfig(_Frozen):
         return self
 
 
+class CascadeConfig(_Frozen):
+    """The first stage of ``encoder.name = "cascade"``; the second is minilm, by the other sections.
+
+    All accounts are judged with the static encoder. Those of at least `detect.min_prompts` prompts whose
+    p-value there is at most `escalate_p` are judged again with minilm, which costs a hundred times as much.
+    """
+
+    escalate_p: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="static p-value at which an account is judged again with minilm; 1 = every account",
+    )
+    atlas: Path | None = Field(
+        default=None, description="of the static encoder; the one that ships when not given"
+    )
+    scorecard: Path | None = Field(
+        default=None, description="made for that atlas; the one that ships when neither is given"
+    )
+
+
 class RayConfig(_Frozen):
     """Actors of the encode-and-assign stage (`--ray`)."""
 
@@ -114,12 +135,14 @@ class RunConfig(_Frozen):
     encoder: EncoderConfig = EncoderConfig()
     atlas: AtlasConfig = AtlasConfig()
     detect: DetectConfig = DetectConfig()
+    cascade: CascadeConfig = CascadeConfig()
     job: JobConfig = JobConfig()
     report: ReportConfig = ReportConfig()
 
     def digest(self) -> str:
-        """Hex SHA-256 of what an account's numbers depend on: all but `job` and `report`."""
-        return hashlib.sha256(self.model_dump_json(exclude={"job", "report"}).encode()).hexdigest()
+        """Hex SHA-256 of what an account's numbers depend on: all but `job`, `report` and unused sections."""
+        unused = {"job", "report"} if self.encoder.name == "cascade" else {"job", "report", "cascade"}
+        return hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
 
     def with_encoder(self, name: str) -> RunConfig:
         """Copy with another encoder name.

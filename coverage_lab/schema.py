@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: The nested levels of an atlas, coarsest first.
 LEVELS = ("coarse", "middle", "fine")
@@ -157,6 +157,8 @@ ACCOUNTS = pa.schema(
         pa.field("archetype_probability", pa.float64()),
         *_EVIDENCE,
         _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),
+        # whose cells every number of the row was made with: one for all accounts, two in a cascade
+        _required("atlas_id", pa.string()),
         *[pa.field(name, pa.float64()) for name in MEASURE_COLUMNS],
     ]
 )

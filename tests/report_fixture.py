@@ -145,6 +145,7 @@ class Run:
         first = datetime(2026, 1, 30, tzinfo=UTC) + timedelta(seconds=int(generator.integers(0, 30000)))
         row: dict[str, Any] = {
             "account_id": account_id,
+            "atlas_id": "a" * 64,
             "prompts": prompts,
             "first_seen": first,
             "last_seen": first + timedelta(seconds=int(generator.integers(600, 50000))),

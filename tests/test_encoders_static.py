@@ -6,14 +6,20 @@ import json
 import logging
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from coverage_lab.config import EncoderConfig
 from coverage_lab.encoders import Encoder, load_encoder, static
+from coverage_lab.encoders.unit import unit_rows
+from coverage_lab.encoders.wordpiece import TokenizerName, WordPiece, load_wordpiece
 from coverage_lab.errors import ConfigError, MissingExtraError
 
 TEXTS = [
@@ -27,6 +33,7 @@ TEXTS = [
 NO_KNOWN_TOKEN = ["😀", "ප්‍රශ්නය", "\u200b", "😀 😀"]
 
 Token = tuple[NDArray[np.float32], str]
+Both = tuple[WordPiece, WordPiece]
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,16 @@ def distilled(encoder: Encoder) -> Token:
     """What distillation gave, read from the machine's own cache."""
     folder = static.cache_folder() / f"static-{static.RECIPE_ID[:16]}"
     return np.load(folder / "vectors.npy"), (folder / "tokenizer.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def both(distilled: Token) -> Both:
+    """Hugging Face's tokenizer and nanotoken's, of the same description."""
+    one, other = (
+        load_wordpiece(distilled[1], library=library, purpose="the test")
+        for library in ("tokenizers", "nanotoken")
+    )
+    return one, other
 
 
 @pytest.fixture
@@ -66,11 +83,91 @@ def test_rows_are_unit_and_depend_on_their_own_text_only(encoder: Encoder) -> No
 def test_agrees_with_model2vec(encoder: Encoder, distilled: Token) -> None:
     """Oracle: model2vec's own inference on the same token vectors."""
     from model2vec import StaticModel
-    from tokenizers import Tokenizer
 
     vectors, tokenizer = distilled
     theirs = StaticModel(vectors, Tokenizer.from_str(tokenizer), normalize=True, max_length=None)
     np.testing.assert_allclose(encoder.encode(TEXTS), theirs.encode(TEXTS), atol=2e-6)
+
+
+#: What WordPiece's normaliser and splitter treat each in its own way.
+_HOSTILE = st.text(
+    st.one_of(
+        st.characters(codec="utf-8"),
+        st.sampled_from(
+            "aZ09 .,'-_\t\n\r\x00\x0b\x0c\x1c\x85\xa0\u200b\u2028\u3000\ufffdßİıΣσςéè́̈ﬁ中文字한국あ😀👨‍👩🏽"
+        ),
+    ),
+    max_size=60,
+)
+_WORDS = st.sampled_from(
+    ["basil", "[UNK]", "[PAD]", "[CLS]", "##ing", "unaffable" * 30, "x" * 101, "x" * 100]
+)
+
+
+@given(texts=st.lists(st.one_of(_HOSTILE, st.lists(st.one_of(_WORDS, _HOSTILE), max_size=6).map("".join))))
+@settings(max_examples=400, deadline=None)
+def test_both_tokenizers_find_the_same_ids(both: Both, texts: list[str]) -> None:
+    """Oracle: Hugging Face's `tokenizers`, which nanotoken says that it reproduces."""
+    for ours, theirs in zip(both[1].encode(texts), both[0].encode(texts), strict=True):
+        assert ours.dtype == theirs.dtype == np.int32
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def _whole(described: str) -> Tokenizer:
+    """Hugging Face's tokenizer without the length at which the description cuts."""
+    tokenizer = Tokenizer.from_str(described)
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def test_ids_are_the_library_s_own(both: Both, distilled: Token) -> None:
+    plain = _whole(distilled[1])
+    for wordpiece in both:
+        ids, offsets = wordpiece.encode([*TEXTS, ""])
+        found = [ids[start:stop].tolist() for start, stop in pairwise(offsets.tolist())]
+        assert found == [plain.encode(text, add_special_tokens=False).ids for text in [*TEXTS, ""]]
+        assert wordpiece.id_of("basil") == plain.token_to_id("basil")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("tokenizer", ["tokenizers", "nanotoken"])
+def test_tokenizer_and_threads_change_no_bit(
+    tokenizer: TokenizerName, threads: int, distilled: Token
+) -> None:
+    """Oracle: the mean of the known tokens' vectors, text by text, in a loop over the library's own ids."""
+    vectors, described = distilled
+    plain = _whole(described)
+    unknown = plain.token_to_id("[UNK]")
+    texts = [f"{text} {k % 7}" for k, text in enumerate((TEXTS + NO_KNOWN_TOKEN + ["", " "]) * 60)]
+    texts[::50] = NO_KNOWN_TOKEN[:1] * len(texts[::50])
+    sums = np.empty((len(texts), vectors.shape[1]), np.float32)
+    for row, text in enumerate(texts):
+        ids = plain.encode(text, add_special_tokens=False).ids
+        vectors[[token for token in ids if token != unknown] or [unknown]].sum(axis=0, out=sums[row])
+    made = static.load_static(threads=threads, tokenizer=tokenizer)
+    assert made.tokenizer == tokenizer
+    np.testing.assert_array_equal(made.encode(texts), unit_rows(sums))
+
+
+def test_a_thread_s_error_is_raised(encoder: Encoder) -> None:
+    with pytest.raises(TypeError):
+        encoder.encode([*TEXTS * 200, 3])  # type: ignore[list-item]
+
+
+def test_auto_says_which_tokenizer_it_took(caplog: pytest.LogCaptureFixture, distilled: Token) -> None:
+    with caplog.at_level(logging.INFO):
+        made = static.load_static()
+    assert made.tokenizer == "nanotoken"
+    assert [record.message for record in caplog.records] == [
+        "the static encoder: auto chose the library nanotoken"
+    ]
+
+
+def test_a_tokenizer_that_nanotoken_cannot_reproduce_is_refused_by_name(distilled: Token) -> None:
+    described = json.loads(distilled[1])
+    described["model"] = {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}
+    with pytest.raises(ConfigError, match=r"^encoder.tokenizer: nanotoken can't reproduce the test's"):
+        load_wordpiece(json.dumps(described), library="nanotoken", purpose="the test")
 
 
 def test_meaning_survives_distillation(encoder: Encoder) -> None:
@@ -218,9 +315,14 @@ def test_missing_libraries_name_the_extra(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "nanotoken", None)
         patch.setitem(sys.modules, "tokenizers", None)
         with pytest.raises(MissingExtraError, match=r"tokenizers.*coverage-lab\[encoders\]"):
             load_encoder(EncoderConfig(name="static"))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "nanotoken", None)
+        with pytest.raises(MissingExtraError, match=r"nanotoken.*coverage-lab\[fast\]"):
+            static.load_static(tokenizer="nanotoken")
     monkeypatch.setenv("COVERAGE_LAB_CACHE", str(tmp_path))
     monkeypatch.setitem(sys.modules, "model2vec.distill", None)
     with pytest.raises(MissingExtraError, match=r"model2vec.*coverage-lab\[encoders\]"):

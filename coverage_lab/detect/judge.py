@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coverage_lab.accounts import AccountStates, cells_table, curves_table, measure, trace_prompts
 from coverage_lab.atlas import Atlas
 from coverage_lab.config import DetectConfig
+from coverage_lab.detect.cascade import escalated, superseded
 from coverage_lab.detect.counterfactual import Without, without_top_cells
 from coverage_lab.detect.discovery import adjusted_p
 from coverage_lab.detect.features import FEATURES, Features, features_of
@@ -20,6 +21,7 @@ from coverage_lab.detect.reasons import reasons, without_sentence
 from coverage_lab.detect.scorecard import Scorecard, direction
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.encoders import Encoder
+from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
 from coverage_lab.schema import ACCOUNTS, FLAGS, MEASURE_COLUMNS
 
@@ -34,6 +36,9 @@ class Judge:
         None where none fits the atlas: measures are computed, score and p-value are null.
     config_id : str
         Digest of the run's config, for the trace of each flag.
+    second : Judge or None
+        Of a cascade: who judges the accounts anew that this one gives a p-value of at most `escalate_p`
+        (`coverage_lab.detect.cascade`).
     """
 
     encoder: Encoder
@@ -41,6 +46,31 @@ class Judge:
     scorecard: Scorecard | None
     config: DetectConfig
     config_id: str
+    second: Judge | None = None
+    escalate_p: float = 0.0
+
+    @property
+    def stages(self) -> tuple[Judge, ...]:
+        """This judge, and the second one of a cascade."""
+        return (self,) if self.second is None else (self, self.second)
+
+    @property
+    def ids(self) -> tuple[str | None, ...]:
+        """Ids of each stage's encoder, atlas and scorecard: two judges with the same ids say the same."""
+        return tuple(
+            name
+            for stage in self.stages
+            for name in (
+                stage.encoder.id,
+                stage.atlas.id,
+                stage.scorecard.id if stage.scorecard is not None else None,
+            )
+        )
+
+    @property
+    def device(self) -> str:
+        """Where the encoders run: ``cpu``, ``cuda``, or both."""
+        return ", ".join(sorted({stage.encoder.device for stage in self.stages}))
 
 
 @dataclass(frozen=True)
@@ -62,11 +92,36 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
         Schema `coverage_lab.schema.TRAFFIC`; every account's prompts are all in it. Nothing that is
         answered for one account depends on the others, so `q_value` is null; see `judged_together`.
     """
-    return judge_states(trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress), judge)
+    first = _judged(trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress), judge)
+    if judge.second is None:
+        return first
+    again = escalated(first.accounts, escalate_p=judge.escalate_p, min_prompts=judge.config.min_prompts)
+    if not len(again):
+        return first
+    theirs = prompts.filter(pc.is_in(prompts["account_id"], value_set=again))
+    second = judge_prompts(theirs, judge.second, progress=progress)
+    return Judged(
+        accounts=superseded(first.accounts, second.accounts, again),
+        curves=superseded(first.curves, second.curves, again),
+        cells=superseded(first.cells, second.cells, again),
+        flags=superseded(first.flags, second.flags, again),
+    )
 
 
 def judge_states(states: AccountStates, judge: Judge) -> Judged:
-    """Measure and judge account states."""
+    """Measure and judge account states.
+
+    Raises
+    ------
+    ConfigError
+        The judge is a cascade: states are made with one encoder, and the prompts are gone.
+    """
+    if judge.second is not None:
+        raise ConfigError("encoder.name: a cascade judges prompts, not account states; choose one encoder")
+    return _judged(states, judge)
+
+
+def _judged(states: AccountStates, judge: Judge) -> Judged:
     cells = cells_table(states, judge.atlas)
     accounts = _accounts(states, cells, judge)
     return Judged(
@@ -177,6 +232,7 @@ def _accounts(states: AccountStates, cells: pa.Table, judge: Judge) -> pa.Table:
         "archetype": pa.array(archetypes, pa.string()),
         "archetype_probability": pa.array(chances, pa.float64()),
         "reasons": pa.array(why, ACCOUNTS.field("reasons").type),
+        "atlas_id": pa.array([judge.atlas.id] * size, pa.string()),
     }
     columns |= {name: pa.array(measures[name], pa.float64(), from_pandas=True) for name in MEASURE_COLUMNS}
     if scored is not None:

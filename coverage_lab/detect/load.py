@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from coverage_lab.atlas import Atlas, check_encoder, default_atlas, load_atlas
@@ -36,6 +38,10 @@ def settled(config: RunConfig, *, on_ray: bool = False) -> RunConfig:
     if config.detect.scorecard is not None:
         scorecard = {"scorecard": config.detect.scorecard.resolve()}
         config = config.model_copy(update={"detect": config.detect.model_copy(update=scorecard)})
+    first = config.cascade
+    given = {"atlas": first.atlas, "scorecard": first.scorecard}
+    paths = {key: path.resolve() for key, path in given.items() if path is not None}
+    config = config.model_copy(update={"cascade": first.model_copy(update=paths)})
     if config.encoder.name != "auto":
         return config
     if on_ray:
@@ -52,36 +58,73 @@ def settled(config: RunConfig, *, on_ray: bool = False) -> RunConfig:
 def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) -> Judge:
     """Load what a run judges with, and check that the parts belong together.
 
+    Of a cascade both stages, so that what is wrong with the second ends a run before any work.
+
     Raises
     ------
     AtlasError
-        The atlas was built with another encoder.
+        An atlas was built with another encoder.
     ConfigError
-        `detect.scorecard` belongs to another atlas.
+        A scorecard belongs to another atlas, or a stage of a cascade has none.
     """
-    atlas = load_atlas(config.atlas.path) if config.atlas.path is not None else None
-    encoder = load_encoder(config.encoder, threads=threads, progress=progress)
+    if config.encoder.name != "cascade":
+        return _judge(
+            config, config.encoder, config.atlas.path, "detect.scorecard", threads=threads, progress=progress
+        )
+    second = config.encoder.model_copy(update={"name": "minilm"})
+    stages = (
+        _judge(
+            config,
+            EncoderConfig(name="static"),
+            config.cascade.atlas,
+            "cascade.scorecard",
+            threads=threads,
+            progress=progress,
+        ),
+        _judge(config, second, config.atlas.path, "detect.scorecard", threads=threads, progress=progress),
+    )
+    for stage, key in zip(stages, ("cascade.scorecard", "detect.scorecard"), strict=True):
+        if stage.scorecard is None:
+            raise ConfigError(
+                f"{key}: a cascade escalates by p-value and needs a scorecard made for atlas "
+                f"{stage.atlas.id[:12]}, got none"
+            )
+    return replace(stages[0], second=stages[1], escalate_p=config.cascade.escalate_p)
+
+
+def _judge(
+    config: RunConfig,
+    encoder_config: EncoderConfig,
+    atlas_path: Path | None,
+    scorecard_key: Literal["detect.scorecard", "cascade.scorecard"],
+    *,
+    threads: int,
+    progress: Progress,
+) -> Judge:
+    """Load one stage; `scorecard_key` names the key that may hold its scorecard's path."""
+    atlas = load_atlas(atlas_path) if atlas_path is not None else None
+    encoder = load_encoder(encoder_config, threads=threads, progress=progress)
     if atlas is None:
         atlas = default_atlas(encoder.name)
     check_encoder(atlas, encoder)
+    scorecard_path = (
+        config.detect.scorecard if scorecard_key == "detect.scorecard" else config.cascade.scorecard
+    )
     return Judge(
         encoder=encoder,
         atlas=atlas,
-        scorecard=_scorecard(config, atlas),
+        scorecard=_scorecard(scorecard_path, scorecard_key, atlas, ships=atlas_path is None),
         config=config.detect,
         config_id=config.digest(),
     )
 
 
-def _scorecard(config: RunConfig, atlas: Atlas) -> Scorecard | None:
-    if config.detect.scorecard is not None:
-        card = load_scorecard(config.detect.scorecard)
+def _scorecard(path: Path | None, key: str, atlas: Atlas, *, ships: bool) -> Scorecard | None:
+    if path is not None:
+        card = load_scorecard(path)
         if card.atlas_id != atlas.id:
             raise ConfigError(
-                f"detect.scorecard {config.detect.scorecard}: made for atlas {card.atlas_id[:12]}, "
-                f"this run's is {atlas.id[:12]}"
+                f"{key} {path}: made for atlas {card.atlas_id[:12]}, this run's is {atlas.id[:12]}"
             )
         return card
-    if config.atlas.path is None:
-        return default_scorecard(atlas.encoder_name)
-    return None
+    return default_scorecard(atlas.encoder_name) if ships else None

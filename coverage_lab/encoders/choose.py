@@ -20,7 +20,17 @@ def resolve_name(config: EncoderConfig) -> Literal["static", "minilm"]:
 
     ``auto`` is ``minilm`` where a model or CUDA is asked for by name, or where torch finds CUDA, and
     ``static`` elsewhere. Torch is imported only where the installed build could find CUDA.
+
+    Raises
+    ------
+    ConfigError
+        ``cascade``, which is two encoders.
     """
+    if config.name == "cascade":
+        raise ConfigError(
+            "encoder.name: 'cascade' is two encoders and only `coverage-lab run` judges with both; "
+            "expected 'static' or 'minilm' here"
+        )
     if config.name != "auto":
         return config.name
     if config.model is not None or config.device == "cuda":

@@ -3,6 +3,10 @@
 Distillation is model2vec's (MinishLab, https://github.com/MinishLab/model2vec): MiniLM's output for every
 token of its vocabulary, reduced by PCA, weighted by smooth inverse frequency (Arora et al. 2017). A prompt's
 vector is the mean of its tokens' vectors, scaled to unit norm.
+
+Almost all of the time goes into finding the tokens, so that is left to the fastest exact tokenizer that is
+installed (`coverage_lab.encoders.wordpiece`); the means of a window of prompts are one sparse product,
+(prompts × tokens) · (tokens × dimensions).
 """
 
 from __future__ import annotations
@@ -16,9 +20,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +30,7 @@ from numpy.typing import NDArray
 from coverage_lab.encoders.packaged import MAX_CHARACTERS, WEIGHTS_SHA256, file_sha256, packaged_minilm
 from coverage_lab.encoders.transformer import quiet_transformers
 from coverage_lab.encoders.unit import unit_rows
+from coverage_lab.encoders.wordpiece import TokenizerName, WordPiece, load_wordpiece
 from coverage_lab.errors import ConfigError, MissingExtraError
 from coverage_lab.progress import Progress, silent
 
@@ -34,7 +39,11 @@ _log = logging.getLogger(__name__)
 _PURPOSE = "the static encoder"
 _UNKNOWN_TOKEN = "[UNK]"
 _VECTORS, _TOKENIZER, _MANIFEST = "vectors.npy", "tokenizer.json", "manifest.json"
-_CHUNK = 1024
+
+#: Prompts whose tokens are held at once by a thread: 60 MB if each of their characters is one.
+_WINDOW = 1024
+#: Fewer prompts than this are not worth a second thread.
+_LEAST_FOR_A_THREAD = 256
 
 #: Everything that the vectors follow from. The library's version and the CPU move them in the last bits
 #: only, which `atlas.check_encoder` guards.
@@ -58,32 +67,66 @@ class StaticEncoder:
 
     A prompt is cut to its first 4,000 characters. Tokens outside the vocabulary are left out; a prompt with
     no known token at all takes the vector of the unknown token, so that all such prompts share one
-    direction. A vector depends on its own text only, to the last bit.
+    direction. A vector depends on its own text only, to the last bit, whichever tokenizer finds the tokens
+    and however many threads work.
+
+    Attributes
+    ----------
+    tokenizer : str
+        Which library finds the tokens: ``nanotoken`` or ``tokenizers``.
     """
 
     name = "static"
     id = RECIPE_ID
     device = "cpu"
 
-    def __init__(self, tokenizer: Any, vectors: NDArray[np.float32]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, wordpiece: WordPiece, vectors: NDArray[np.float32], *, threads: int) -> None:
+        self._wordpiece = wordpiece
         self._vectors = vectors
-        self._unknown = int(tokenizer.token_to_id(_UNKNOWN_TOKEN))
+        self._unknown = wordpiece.id_of(_UNKNOWN_TOKEN)
+        # The other library has threads of its own, and would be given the same cores twice.
+        self._threads = threads if wordpiece.releases_the_interpreter else 1
+        self.tokenizer = wordpiece.name
         self.dim = int(vectors.shape[1])
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows, shape ``(len(texts), dim)``."""
-        sums = np.empty((len(texts), self.dim), dtype=np.float32)
-        for start in range(0, len(texts), _CHUNK):
-            chunk = [text[:MAX_CHARACTERS] for text in texts[start : start + _CHUNK]]
-            encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
-            for row, encoding in enumerate(encodings, start):
-                known = [token for token in encoding.ids if token != self._unknown] or [self._unknown]
-                self._vectors[known].sum(axis=0, out=sums[row])
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        threads = min(self._threads, max(len(texts) // _LEAST_FOR_A_THREAD, 1))
+        step = min(_WINDOW, max(-(-len(texts) // threads), 1))
+
+        def window(start: int) -> None:
+            rows = slice(start, start + step)
+            vectors[rows] = self._window([text[:MAX_CHARACTERS] for text in texts[rows]])
+
+        starts = range(0, len(texts), step)
+        if threads == 1:
+            for start in starts:
+                window(start)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                # Asked for its results, so that what a thread raised is raised here.
+                list(pool.map(window, starts))
+        return vectors
+
+    def _window(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        # SciPy takes longer to import than the command line takes to print its help.
+        from scipy.sparse import csr_array
+
+        ids, offsets = self._wordpiece.encode(texts)
+        known = (ids != self._unknown).astype(np.float32)
+        counts = csr_array((known, ids, offsets), shape=(len(texts), len(self._vectors)))
+        sums: NDArray[np.float32] = counts @ self._vectors
+        sums[counts.sum(axis=1) == 0] = self._vectors[self._unknown]
         return unit_rows(sums)
 
 
-def load_static(*, threads: int | None = None, progress: Progress = silent) -> StaticEncoder:
+def load_static(
+    *,
+    threads: int | None = None,
+    tokenizer: TokenizerName = "auto",
+    progress: Progress = silent,
+) -> StaticEncoder:
     """Load the static encoder from the cache folder, distilling it first where it is not there.
 
     The cache is ``$COVERAGE_LAB_CACHE``, else ``$XDG_CACHE_HOME/coverage_lab``, else
@@ -91,26 +134,29 @@ def load_static(*, threads: int | None = None, progress: Progress = silent) -> S
     A cached model whose files don't match their recorded SHA-256 is distilled again, with one warning in
     the log.
 
+    Parameters
+    ----------
+    threads
+        CPU threads; all cores when None.
+    tokenizer : {"auto", "tokenizers", "nanotoken"}
+        As `coverage_lab.encoders.wordpiece.load_wordpiece`; the vectors are the same.
+    progress
+        Told about the distillation.
+
     Raises
     ------
     ConfigError
         The cache can't be written, or the packaged weights are not the ones expected.
     MissingExtraError
-        model2vec or the packaged MiniLM is not installed.
+        model2vec, the packaged MiniLM or the tokenizer asked for is not installed.
     """
     if threads is not None:
         # The tokenizer's pool has no other switch; the size holds if set before its first use.
         os.environ["RAYON_NUM_THREADS"] = str(threads)
         os.environ["TOKENIZERS_PARALLELISM"] = "false" if threads == 1 else "true"
-    folder = cache_folder() / f"static-{RECIPE_ID[:16]}"
-    if folder.exists():
-        try:
-            return _read(folder)
-        except ConfigError as damage:
-            _log.warning("static encoder: %s; distilling it again", damage)
-            _remove(folder)
-    _distil_into(folder, threads=threads, progress=progress)
-    return _read(folder)
+    described, vectors = cached_model(threads, progress=progress)
+    wordpiece = load_wordpiece(described, library=tokenizer, purpose=_PURPOSE)
+    return StaticEncoder(wordpiece, vectors, threads=os.cpu_count() or 1 if threads is None else threads)
 
 
 def cache_folder() -> Path:
@@ -122,23 +168,31 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "coverage_lab"
 
 
-def _read(folder: Path) -> StaticEncoder:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise MissingExtraError("tokenizers", "encoders", _PURPOSE) from error
+def cached_model(
+    threads: int | None = None, *, progress: Progress = silent
+) -> tuple[str, NDArray[np.float32]]:
+    """Return the tokenizer as JSON and the token vectors, as `load_static` finds or makes them."""
+    folder = cache_folder() / f"static-{RECIPE_ID[:16]}"
+    if folder.exists():
+        try:
+            return _read(folder)
+        except ConfigError as damage:
+            _log.warning("static encoder: %s; distilling it again", damage)
+            _remove(folder)
+    _distil_into(folder, threads=threads, progress=progress)
+    return _read(folder)
+
+
+def _read(folder: Path) -> tuple[str, NDArray[np.float32]]:
     try:
         recorded = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["files"]
         for name in (_VECTORS, _TOKENIZER):
             if file_sha256(folder / name) != recorded[name]:
                 raise ConfigError(f"{folder / name} does not match its recorded sha256")
         vectors = np.load(folder / _VECTORS, allow_pickle=False)
+        return (folder / _TOKENIZER).read_text(encoding="utf-8"), vectors
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder} is damaged ({type(error).__name__})") from error
-    tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return StaticEncoder(tokenizer, vectors)
 
 
 def _remove(folder: Path) -> None:

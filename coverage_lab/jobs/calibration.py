@@ -100,6 +100,10 @@ def recalibrate(
         if not (results / name).exists():
             raise OutputError(f"RUN {results}: no finished run there (no {name}); give a run's OUTPUT folder")
     manifest = read_json(results / "run.json")
+    if manifest.get("cascade") is not None:
+        raise ConfigError(
+            f"RUN {results}: a cascade's scores are of two scorecards; calibrate each on a run of its encoder"
+        )
     config = _config(manifest, results)
     before = _scorecard(manifest, config, results)
     accounts = _judged(results, config)

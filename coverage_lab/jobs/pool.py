@@ -21,17 +21,19 @@ class BucketActor:
     is not what the driver has: another machine may hold another model file.
     """
 
-    def __init__(self, config_json: str, expected: tuple[str, str], threads: int) -> None:
+    def __init__(self, config_json: str, expected: tuple[str | None, ...], threads: int) -> None:
         self._threads = threads
         self._judge: Judge = load_judge(RunConfig.model_validate_json(config_json), threads=threads)
-        found = (self._judge.encoder.id, self._judge.atlas.id)
+        found = self._judge.ids
         if found != expected:
-            raise ConfigError(f"a Ray worker loaded encoder and atlas {found}, the driver {expected}")
+            raise ConfigError(
+                f"a Ray worker loaded encoder, atlas and scorecard {found}, the driver {expected}"
+            )
 
     def work(self, bucket: str, part: str, source_names: Sequence[str]) -> str:
         """Work on one bucket; returns the device that the encoder ran on."""
         work_bucket(Path(bucket), Path(part), self._judge, source_names=source_names, threads=self._threads)
-        return self._judge.encoder.device
+        return self._judge.device
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def work_on_ray(
     actor = ray.remote(num_cpus=threads, num_gpus=wanted.num_gpus, max_restarts=1, max_task_retries=1)(
         BucketActor
     )
-    expected = (judge.encoder.id, judge.atlas.id)
+    expected = judge.ids
     actors = [
         actor.remote(config.model_dump_json(), expected, threads)
         for _ in range(min(wanted.actors, max(len(todo), 1)))

@@ -48,6 +48,8 @@ _LIBRARIES = (
     "torch",
     "sentence-transformers",
     "model2vec",
+    "tokenizers",
+    "nanotoken",
     "ray",
 )
 
@@ -137,14 +139,11 @@ def _run_key(sources: Sequence[Source], config: RunConfig, judge: Judge) -> str:
     for source in sources:
         status = source.path.stat()
         files.append((source.name, status.st_size, status.st_mtime_ns))
-    scorecard = judge.scorecard.id if judge.scorecard is not None else None
     # How the work is spread changes no table, so a run may be gone on with on another machine.
     parts = [
         files,
         config.model_dump(mode="json", exclude={"job": {"ray"}}),
-        judge.encoder.id,
-        judge.atlas.id,
-        scorecard,
+        *judge.ids,
         coverage_lab.__version__,
         SCHEMA_VERSION,
     ]
@@ -220,12 +219,14 @@ def _work(
         work_bucket(bucket, part, judge, source_names=names, threads=threads, progress=progress)
         done += 1
         progress("buckets", done, len(parts))
-    return parts, {judge.encoder.device}
+    return parts, {judge.device}
 
 
 def _counts(output: Path, read: dict[str, object], judge: Judge) -> dict[str, object]:
     """Count what came out, and check that nothing was lost or counted twice."""
-    accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "verdict", "q_value"])
+    accounts = pq.read_table(
+        output / "accounts.parquet", columns=["prompts", "verdict", "q_value", "atlas_id"]
+    )
     reasons = _tally(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"])
     verdicts = _tally(accounts["verdict"])
     rows_in = int(str(read["rows_in"]))
@@ -243,10 +244,19 @@ def _counts(output: Path, read: dict[str, object], judge: Judge) -> dict[str, ob
         "quarantine_reasons": dict(sorted(reasons.items())),
         "accounts": accounts.num_rows,
         "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
-        "discoveries": discoveries(accounts, judge.scorecard),
+        "discoveries": discoveries(accounts, judge.stages[-1].scorecard),
+        "escalated": _escalated(accounts, judge),
         "buckets": read["buckets"],
         "as_of": read["as_of"],
     }
+
+
+def _escalated(accounts: pa.Table, judge: Judge) -> dict[str, int] | None:
+    """Count what a cascade's second stage had the last word on; None without one."""
+    if judge.second is None:
+        return None
+    theirs = accounts.filter(pc.equal(accounts["atlas_id"], judge.second.atlas.id))
+    return {"accounts": theirs.num_rows, "prompts": pc.sum(theirs["prompts"]).as_py() or 0}
 
 
 def _tally(column: pa.ChunkedArray) -> dict[str, int]:
@@ -265,6 +275,35 @@ def _manifest(
     ray: bool,
     devices: set[str],
 ) -> dict[str, object]:
+    apart = ("verdicts", "discoveries", "escalated")
+    second = judge.second
+    return {
+        "run_id": key,
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": traffic,
+        "config_id": config.digest(),
+        "config": config.model_dump(mode="json"),
+        **_stage(judge, device=", ".join(sorted(devices))),
+        "cascade": None
+        if second is None
+        else {
+            "escalate_p": judge.escalate_p,
+            "escalated": counts["escalated"],
+            **_stage(second, device=second.encoder.device),
+        },
+        "counts": {name: value for name, value in counts.items() if name not in apart},
+        "verdicts": counts["verdicts"],
+        "discoveries": counts["discoveries"],
+        "timings": clock.seconds,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "execution": {"ray": ray, "threads": threads, "machine": platform.machine()},
+        "versions": _versions(),
+    }
+
+
+def _stage(judge: Judge, *, device: str) -> dict[str, object]:
+    """What one stage judges with."""
     card = judge.scorecard
     model: dict[str, object] | None = None
     if card is not None:
@@ -274,30 +313,13 @@ def _manifest(
             "card": card.card,
         }
     return {
-        "run_id": key,
-        "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": traffic,
-        "config_id": config.digest(),
-        "config": config.model_dump(mode="json"),
-        "encoder": {
-            "name": judge.encoder.name,
-            "id": judge.encoder.id,
-            "device": ", ".join(sorted(devices)),
-        },
+        "encoder": {"name": judge.encoder.name, "id": judge.encoder.id, "device": device},
         "atlas": {
             "id": judge.atlas.id,
             "sizes": list(judge.atlas.sizes),
             "description": judge.atlas.description,
         },
         "model": model,
-        "counts": {name: value for name, value in counts.items() if name not in ("verdicts", "discoveries")},
-        "verdicts": counts["verdicts"],
-        "discoveries": counts["discoveries"],
-        "timings": clock.seconds,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "execution": {"ray": ray, "threads": threads, "machine": platform.machine()},
-        "versions": _versions(),
     }
 
 

@@ -71,6 +71,7 @@ class FlaggedAccount:
     """One flagged account as the page shows it; every text is already visible."""
 
     account_id: str
+    atlas_id: str
     anchor: str
     name: str
     verdict: str
@@ -117,7 +118,7 @@ def defined(value: float | None) -> float | None:
 
 
 class Percentiles:
-    """Where a value lies among those of all accounts of the run."""
+    """Where a value lies among those of all accounts of the run that were judged on one atlas."""
 
     def __init__(self, accounts: pa.Table) -> None:
         self._sorted: dict[str, NDArray[np.float64]] = {}
@@ -156,6 +157,7 @@ def flagged_account(
     account_id = flag["account_id"]
     return FlaggedAccount(
         account_id=account_id,
+        atlas_id=visible(account["atlas_id"]),
         anchor=anchor_of(account_id),
         name=shortened(visible(account_id), 80),
         verdict=visible(flag["verdict"]),

@@ -130,7 +130,10 @@ def _page(
                 {
                     "palette": plots.PALETTE,
                     "overview": plots.overview_spec(accounts, drawn, anchors),
-                    "scores": plots.score_spec(scores),
+                    "scores": {
+                        visible(atlas_id): plots.score_spec(part["score"].to_numpy())
+                        for atlas_id, part in _by_atlas(accounts).items()
+                    },
                 }
             ),
             palette=plots.PALETTE,
@@ -150,7 +153,7 @@ def _flagged(
     cells_of: dict[str, list[Mapping[str, Any]]] = {}
     for row in cells.to_pylist():
         cells_of.setdefault(row["account_id"], []).append(row)
-    percentiles = Percentiles(accounts)
+    percentiles = {atlas_id: Percentiles(part) for atlas_id, part in _by_atlas(accounts).items()}
     shown = []
     specs = {}
     for flag in chosen:
@@ -164,12 +167,18 @@ def _flagged(
             flag,
             rows[account_id],
             cells_of.get(account_id, []),
-            percentiles=percentiles,
+            percentiles=percentiles[rows[account_id]["atlas_id"]],
             curve_levels=list(growth),
         )
         shown.append(view)
         specs[view.anchor] = _data(growth)
     return shown, specs
+
+
+def _by_atlas(accounts: pa.Table) -> dict[str, pa.Table]:
+    """Accounts by atlas: nothing that is computed on one is compared with another's."""
+    atlas_ids = pc.unique(accounts["atlas_id"]).to_pylist()
+    return {atlas_id: accounts.filter(pc.equal(accounts["atlas_id"], atlas_id)) for atlas_id in atlas_ids}
 
 
 def _only(table: pa.Table, account_ids: Sequence[str]) -> pa.Table:
@@ -232,6 +241,7 @@ def _run_view(run: Mapping[str, object]) -> Mapping[str, Any]:
         "encoder": _text(_mapping(run, "encoder").get("name")),
         "encoder_id": _identifier(_mapping(run, "encoder").get("id")),
         "device": _text(_mapping(run, "encoder").get("device")),
+        "second": _second(_mapping(run, "cascade")),
         "atlas_id": _identifier(_mapping(run, "atlas").get("id")),
         "atlas_sizes": _sizes(sizes),
         "atlas_description": _text(_mapping(run, "atlas").get("description")),
@@ -258,6 +268,18 @@ def _run_view(run: Mapping[str, object]) -> Mapping[str, Any]:
         "versions": [
             (visible(str(name)), _text(version)) for name, version in _mapping(run, "versions").items()
         ],
+    }
+
+
+def _second(cascade: Mapping[Any, Any]) -> Mapping[str, Any] | None:
+    """What the page shows of a cascade's second stage; None where there was one stage only."""
+    if not cascade:
+        return None
+    return {
+        "accounts": _text(_mapping(cascade, "escalated").get("accounts")),
+        "escalate_p": _text(cascade.get("escalate_p")),
+        "encoder": _text(_mapping(cascade, "encoder").get("name")),
+        "atlas_id": _identifier(_mapping(cascade, "atlas").get("id")),
     }
 
 

@@ -68,6 +68,7 @@ class AccountScore(_Answered):
         "most `watch_p` and enough prompts are left."
     )
     reasons: list[str] = Field(description="What moved the score, in sentences.")
+    atlas_id: str = Field(description="Of the atlas that every number here was made with.")
     measures: dict[str, float | None] = Field(
         description="Every measure by name; null where it is not defined (too few prompts)."
     )

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 import coverage_lab
 from coverage_lab.config import TrafficConfig
 from coverage_lab.detect import Judge, Judged, judge_prompts
+from coverage_lab.errors import ConfigError
 from coverage_lab.schema import MEASURE_COLUMNS
 from coverage_lab.service.answer import AccountScore, Health, QuarantinedPrompt, ScoreResponse, TopCell
 from coverage_lab.service.limits import Limits
@@ -35,11 +36,21 @@ class Scoring:
     threads : int, optional
         Threads that numerical libraries may take for one request; their own choice when None.
         With the same number as `run` has, the answers are the same to the last bit.
+
+    Raises
+    ------
+    ConfigError
+        The judge is a cascade: an answer names one encoder and one atlas for all of its accounts.
     """
 
     def __init__(
         self, judge: Judge, traffic: TrafficConfig, limits: Limits, *, threads: int | None = None
     ) -> None:
+        if judge.second is not None:
+            raise ConfigError(
+                "encoder.name: the service judges with one encoder, 'cascade' is two; "
+                "expected 'static' or 'minilm'"
+            )
         self._judge = judge
         self._traffic = traffic.model_copy(update={"columns": {}})
         self._limits = limits

@@ -53,7 +53,7 @@
       return spec;
     },
     score: (plot) => {
-      const spec = themed(page.scores);
+      const spec = themed(page.scores[plot.dataset.atlas]);
       const score = Number(plot.dataset.score);
       spec.layout.shapes = [{
         type: "line", yref: "paper", x0: score, x1: score, y0: 0, y1: 1,
