@@ -1,4 +1,4 @@
-"""The command line: `coverage-lab run | explain | calibrate | simulate | evaluate | atlas | serve`."""
+"""The command line: `coverage-lab run | explain | calibrate | simulate | evaluate | atlas | state | …`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 import coverage_lab
 from coverage_lab.config import RunConfig, load_config
 from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError, OutputError
-from coverage_lab.progress import Progress
+from coverage_lab.progress import Progress, ProgressLines
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 unexpected failure; 2 bad option or config, or a missing extra; 3 traffic that can't be
@@ -46,6 +57,10 @@ atlas_app = typer.Typer(
     help="The map of the capability surface that prompts are placed on.", no_args_is_help=True
 )
 app.add_typer(atlas_app, name="atlas")
+state_app = typer.Typer(
+    help="The table of account states that `run --state` keeps between days.", no_args_is_help=True
+)
+app.add_typer(state_app, name="state")
 
 out = Console()
 err = Console(stderr=True)
@@ -80,25 +95,44 @@ EncoderOption = Annotated[
 ]
 
 
+StateArgument = Annotated[
+    str,
+    typer.Argument(metavar="STATE", help="Folder or address of the table, as `run --state` was given it."),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if not speed else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
+
+
 @contextmanager
 def _bars() -> Iterator[Progress]:
-    """Progress bars on stderr, one a stage; plain silence where stderr is not a terminal."""
+    """Progress on stderr: bars, one a stage, or a line every half minute where that is no terminal."""
+    if not err.is_terminal:
+        yield ProgressLines(lambda line: err.print(f"coverage-lab: {line}", markup=False, soft_wrap=True))
+        return
     with Bars(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=not err.is_terminal,
     ) as bars:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(stage), total=total)
-            bars.update(tasks[stage], completed=done, total=total)  # type: ignore[arg-type]
+            bars.update(tasks[stage], completed=done, total=total)
 
         yield report
 
@@ -125,6 +159,27 @@ def run(
         bool, typer.Option("--ray", help="Work in Ray actors (`job.ray` in the config); same tables.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in OUTPUT.")] = False,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            help="Table of account states, a folder or an address (`s3://…`; keys from the environment): "
+            "judge accounts by this day and those before (`state.window_days`), and count the day once."
+        ),
+    ] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="With --state: the day that INPUT is counted for."),
+    ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="With --state: replace what was counted for --day.")
+    ] = False,
+    allow_repeated_files: Annotated[
+        bool,
+        typer.Option(
+            "--allow-repeated-files",
+            help="With --state: count files whose content another day or another file of INPUT has.",
+        ),
+    ] = False,
 ) -> None:
     """Judge a day of traffic: how each account's coverage grew, how that compares, score and reasons.
 
@@ -134,10 +189,17 @@ def run(
 
     Example: `coverage-lab run 'traffic/day=2026-01-15/*.parquet' results --encoder static`
     """
-    from coverage_lab.jobs import run_job
+    from coverage_lab.jobs import StateDay, run_job
     from coverage_lab.report import top_accounts_table
 
     settings = _configured(config, encoder)
+    counted = None
+    if state is not None and day is not None:
+        counted = StateDay(state, day.date(), recompute, allow_repeated_files)
+    elif state is not None or day is not None:
+        raise ConfigError("--state and --day: expected both or neither, got one")
+    elif recompute or allow_repeated_files:
+        raise ConfigError("--recompute and --allow-repeated-files: expected --state beside them, got none")
     worked: set[str] = set()
     with _bars() as progress:
 
@@ -145,7 +207,9 @@ def run(
             worked.add(stage)
             progress(stage, done, total)
 
-        manifest = run_job(traffic, output, settings, ray=ray, overwrite=overwrite, progress=noted)
+        manifest = run_job(
+            traffic, output, settings, ray=ray, overwrite=overwrite, state=counted, progress=noted
+        )
     out.print(top_accounts_table(pq.read_table(output / "accounts.parquet")))
     counts, verdicts = manifest["counts"], manifest["verdicts"]
     assert isinstance(counts, dict)
@@ -163,9 +227,22 @@ def run(
         )
         if discoveries["note"]:
             out.print(discoveries["note"])
+    _print_state(manifest.get("state"))
     if "done" not in worked:
         out.print(f"This very run was finished on {manifest['created']}; nothing was computed again.")
     out.print(f"Report: {output / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _print_state(told: object) -> None:
+    if not isinstance(told, dict):
+        return
+    for name, original in told["repeated_files"].items():
+        out.print(f"Not read: {name}, whose content {original} has.", markup=False)
+    out.print(
+        f"Judged by the days from {told['window']['first']} to {told['day']}; the day is in {told['url']}.",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -486,6 +563,116 @@ def serve(
     except ImportError as error:
         raise MissingExtraError("fastapi and uvicorn", "service", "serve") from error
     serve_forever(_configured(config, encoder), host=host, port=port)
+
+
+@state_app.command("show")
+def state_show(state: StateArgument) -> None:
+    """Show the days in a state table: the run that counted each, its prompts, accounts and stored bytes.
+
+    Example: `coverage-lab state show state`
+    """
+    from coverage_lab.jobs.state_care import show_state
+
+    table, days = show_state(state)
+    bound = table.binding
+    out.print(
+        f"Schema version {table.schema_version}, encoder {bound.encoder_id[:12]}, "
+        f"atlas {bound.atlas_id[:12]}, {len(days):,} days, {sum(day.bytes for day in days) / 1e6:,.1f} MB",
+        soft_wrap=True,
+    )
+    shown = Table()
+    for column in ("day", "run", "prompts", "accounts", "files", "MB"):
+        shown.add_column(column, justify="left" if column in ("day", "run") else "right")
+    for day in days:
+        numbers = [f"{number:,}" for number in (day.prompts, day.accounts, day.traffic_files)]
+        shown.add_row(day.day.isoformat(), day.run[:12], *numbers, f"{day.bytes / 1e6:,.1f}")
+    out.print(shown)
+
+
+@state_app.command("rollback")
+def state_rollback(
+    state: StateArgument,
+    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The day to take out.")],
+    yes: YesOption = False,
+) -> None:
+    """Take a day out, as if it had never been counted; its files may then be counted again.
+
+    Runs that judged accounts by that day keep their tables: run those days again into another OUTPUT to judge
+    without it. The bytes stay in STATE until the next `retain` or `forget`.
+
+    Example: `coverage-lab state rollback state --day 2026-01-15 --yes`
+    """
+    from coverage_lab.jobs.state_care import rollback_day
+
+    _confirm(f"Take {day:%Y-%m-%d} out of {state}?", yes)
+    accounts = rollback_day(state, day.date())
+    out.print(f"{day:%Y-%m-%d} with {accounts:,} accounts is out of {state}.", markup=False, soft_wrap=True)
+
+
+@state_app.command("forget")
+def state_forget(
+    state: StateArgument,
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account_id to delete.")],
+    yes: YesOption = False,
+) -> None:
+    """Delete an account from all days for good, for instance on a legal request; its bytes are gone after.
+
+    No run may be working with STATE meanwhile: whatever is not committed is deleted too, and so are the older
+    versions of the table. OUTPUT folders of runs, logs and your own traffic files are not touched. An id that
+    begins with a dash comes last, after `--`.
+
+    Example: `coverage-lab state forget state acct-0042 --yes`
+    """
+    from coverage_lab.jobs.state_care import forget_account
+
+    _confirm(f"Delete this account from all days of {state} for good?", yes)
+    days, files = forget_account(state, account)
+    out.print(f"The account was in {days:,} days; {files:,} files with old bytes deleted.", soft_wrap=True)
+
+
+@state_app.command("retain")
+def state_retain(
+    state: StateArgument,
+    days: Annotated[int, typer.Option(min=1, help="Days to keep, back from the newest.")],
+    yes: YesOption = False,
+) -> None:
+    """Delete days older than `--days` and their bytes for good; run it once a day.
+
+    Keep at least `state.window_days`, which is what accounts are judged by. No run may be working with STATE
+    meanwhile. A file that only a deleted day has counted is not known any more when it is delivered again.
+
+    Example: `coverage-lab state retain state --days 60 --yes`
+    """
+    from coverage_lab.jobs.state_care import retain_days
+
+    _confirm(f"Delete all but the newest {days:,} days of {state} for good?", yes)
+    gone = retain_days(state, days)
+    which = f": {gone[0]} to {gone[-1]}" if gone else ""
+    out.print(f"{len(gone):,} days deleted{which}.")
+
+
+@state_app.command("migrate")
+def state_migrate(state: StateArgument) -> None:
+    """Bring a state table of an older version of coverage_lab up to this one's schema.
+
+    Nothing is lost and no score changes. Interrupted, it goes on when it is given again; until it is done
+    runs refuse the table.
+
+    Example: `coverage-lab state migrate state`
+    """
+    from coverage_lab.jobs.state_care import migrate_state
+
+    before, after = migrate_state(state)
+    done = f"brought up from version {before}" if before != after else "there was nothing to do"
+    out.print(f"Schema version {after}; {done}.")
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("--yes: expected where nobody can be asked, got none")
+    typer.confirm(question, abort=True)
 
 
 def _version(wanted: bool) -> None:

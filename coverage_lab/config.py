@@ -55,8 +55,27 @@ class EncoderConfig(_Frozen):
         "packaged MiniLM (needs an atlas that was built with it)",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    batch_size: int = Field(default=64, gt=0, description="of minilm; static needs none")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="of minilm; auto: bfloat16 where the GPU or the CPU (avx512_bf16, AMX) has it, else "
+        "float16 on a GPU and float32 on a CPU",
+    )
+    engine: Literal["auto", "packed", "sentence-transformers", "openvino"] = Field(
+        default="auto",
+        description="of minilm; auto: packed (no padding) for BERT models with mean pooling, else "
+        "sentence-transformers",
+    )
+    tokenizer: Literal["tokenizers", "nanotoken"] = Field(
+        default="tokenizers", description="of the engines packed and openvino; the same ids from both"
+    )
+    batch_tokens: int | None = Field(
+        default=None, ge=64, description="of the engines packed and openvino; by device when not given"
+    )
+    cache_mb: int = Field(
+        default=64, ge=0, description="vectors of earlier prompts kept by the engines packed and openvino"
+    )
+    compile: bool = Field(default=False, description="torch.compile in the packed engine on CUDA")
+    batch_size: int = Field(default=64, gt=0, description="texts, of the engine sentence-transformers")
 
 
 class AtlasConfig(_Frozen):
@@ -109,17 +128,32 @@ class CascadeConfig(_Frozen):
 class RayConfig(_Frozen):
     """Actors of the encode-and-assign stage (`--ray`)."""
 
-    address: str | None = Field(default=None, description="of a running cluster; a local one when not given")
+    address: str | None = Field(
+        default=None,
+        description="of a running cluster; when not given, that of RAY_ADDRESS (in a submitted job), else a "
+        "local one",
+    )
     actors: int = Field(default=1, gt=0)
     num_gpus: float = Field(default=0.0, ge=0, description="GPUs per actor; fractions share one GPU")
+    retries: int = Field(
+        default=2, ge=0, description="how often a bucket whose actor was lost is given to another"
+    )
 
 
 class JobConfig(_Frozen):
     """How the work is cut and how much of the machine it takes."""
 
-    buckets: int | None = Field(default=None, gt=0, le=512, description="by input size when not given")
+    buckets: int | None = Field(default=None, gt=0, le=4096, description="by input size when not given")
     threads: int | None = Field(default=None, gt=0, description="per worker; all cores when not given")
     ray: RayConfig = RayConfig()
+
+
+class StateConfig(_Frozen):
+    """What a run with `--state` judges by. Keys of a store come from the environment, never from here."""
+
+    window_days: int = Field(
+        default=30, ge=1, le=3660, description="days that an account is judged by, the run's own included"
+    )
 
 
 class ReportConfig(_Frozen):
@@ -137,11 +171,22 @@ class RunConfig(_Frozen):
     detect: DetectConfig = DetectConfig()
     cascade: CascadeConfig = CascadeConfig()
     job: JobConfig = JobConfig()
+    state: StateConfig = StateConfig()
     report: ReportConfig = ReportConfig()
 
-    def digest(self) -> str:
-        """Hex SHA-256 of what an account's numbers depend on: all but `job`, `report` and unused sections."""
-        unused = {"job", "report"} if self.encoder.name == "cascade" else {"job", "report", "cascade"}
+    def digest(self, *, state: bool = False) -> str:
+        """Hex SHA-256 of what an account's numbers depend on: all but `job`, `report` and unused sections.
+
+        Parameters
+        ----------
+        state : bool
+            Whether days are merged: without, `state` says nothing about the numbers either.
+        """
+        unused = {"job", "report"}
+        if not state:
+            unused.add("state")
+        if self.encoder.name != "cascade":
+            unused.add("cascade")
         return hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
 
     def with_encoder(self, name: str) -> RunConfig:

@@ -213,3 +213,36 @@ FLAGS = pa.schema(
         _required("config_id", pa.string()),
     ]
 )
+
+
+def _list(kind: pa.DataType) -> pa.DataType:
+    # Delta Lake's own name for what a list holds; large, so that no list of all prompts is too long.
+    return pa.large_list(pa.field("element", kind, nullable=False))
+
+
+#: Version of `STATES`; a state table of an older one is brought up by `coverage-lab state migrate`.
+STATES_VERSION = 2
+
+#: What is kept of one account's prompts of one day, by account_id: `coverage_lab.accounts.AccountStates` with
+#: its ragged arrays as lists. Hashes are stored as the int64 of the same bits: Delta Lake has no uint64.
+STATES = pa.schema(
+    [
+        _required("account_id", pa.large_string()),
+        pa.field("prompts", pa.int64()),  # since version 2; nullable because columns are added so
+        _required("timestamps", _list(UTC_MICROSECONDS)),
+        _required("digests", _list(pa.int64())),
+        *[_required(f"cells_{level}", _list(pa.int32())) for level in LEVELS],
+        _required("novelty", _list(pa.float32())),  # NaN for the day's first prompt
+        _required("vector_sums", _list(pa.float64())),
+        _required("structure_sums", _list(pa.float64())),
+        _required("structure_squares", _list(pa.float64())),
+        # hashed opening words: the columns that are not 0, and their sums
+        _required("opening_columns", _list(pa.int16())),
+        _required("opening_sums", _list(pa.float64())),
+        _required("end_users", _list(pa.int64())),
+        _required("sessions", _list(pa.int64())),
+    ]
+)
+
+#: How a state table is parted: the day, and the run that counted it (a day has one).
+STATE_PARTITIONS = pa.schema([_required("day", pa.date32()), _required("run", pa.string())])

@@ -102,6 +102,9 @@ def test_importing_and_resolving_static_leaves_the_big_libraries_alone() -> None
         ({"model": "some/model"}, "encoder.model"),
         ({"device": "cuda"}, "encoder.device"),
         ({"precision": "float16"}, "encoder.precision"),
+        ({"engine": "packed"}, "encoder.engine"),
+        ({"tokenizer": "nanotoken"}, "encoder.tokenizer"),
+        ({"compile": True}, "encoder.compile"),
     ],
 )
 def test_static_by_name_refuses_what_it_would_ignore(options: dict[str, str], key: str) -> None:
@@ -122,7 +125,7 @@ def test_each_distinct_text_is_encoded_once(texts: list[str]) -> None:
 
 
 def test_encode_unique_reports_after_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reuse, "_CHUNK", 2)
+    monkeypatch.setattr(reuse, "_CHUNK", {"cpu": 2})
     told: list[tuple[str, int, int | None]] = []
     vectors, inverse = encode_unique(
         CountingEncoder(),

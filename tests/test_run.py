@@ -269,7 +269,7 @@ def test_ray_says_when_the_cluster_is_too_small(day, tmp_path):
 
 def test_ray_worker_errors_are_one_line(day, tmp_path, monkeypatch):
     def damaged(folder, *arguments, **options):
-        for bucket in (folder.work / "buckets").glob("*.arrow"):
+        for bucket in (folder.work / "buckets").rglob("*.arrow"):
             bucket.write_bytes(b"no bucket")
         return work(folder, *arguments, **options)
 

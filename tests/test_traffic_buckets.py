@@ -206,16 +206,31 @@ def test_folder_that_cannot_be_one(tmp_path: Path) -> None:
         pass
 
 
-def test_more_buckets_than_open_files(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource", reason="limits on open files are Unix's")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
-    try:
-        with pytest.raises(OutputError, match="Too many open files"):
-            write(tmp_path, [], 200)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert list(tmp_path.iterdir()) == []
+LIMITED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+import resource
+from coverage_lab.traffic import BucketWriter
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, {hard}))
+with BucketWriter(Path({folder!r}), 200):
+    pass
+"""
+
+
+@pytest.mark.parametrize("hard", [60, 1000])
+def test_more_buckets_than_open_files(tmp_path: Path, hard: int) -> None:
+    """The limit is raised as far as the system lets it; where it does not, that is one clear error."""
+    pytest.importorskip("resource", reason="limits on open files are Unix's")
+    code = LIMITED.format(paths=sys.path, hard=hard, folder=str(tmp_path))
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    if hard == 60:
+        assert "OutputError" in ended.stderr
+        assert "Too many open files" in ended.stderr
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert ended.returncode == 0, ended.stderr
+        assert len(list(tmp_path.iterdir())) == 200
 
 
 def read_one(folder: Path, table: pa.Table, names: Sequence[str] = ("x", "y")) -> tuple[pa.Table, pa.Table]:

@@ -178,11 +178,23 @@ def test_name_that_is_not_utf8_or_has_a_line_break(tmp_path: Path) -> None:
 
 def test_default_buckets(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    expected = {1: 4, 64 * 2**20: 4, 64 * 2**20 + 1: 5, 2**33: 512, 2**40: 512}
+    expected = {1: 4, 64 * 2**20: 4, 64 * 2**20 + 1: 5, 2**33: 512, 2**40: 4096}
     for size, buckets in expected.items():
         with path.open("wb") as file:
             file.truncate(size)  # sparse: takes no space
         assert default_buckets(find_sources(path)) == buckets
+
+
+def test_default_buckets_go_by_rows_where_a_small_file_holds_many(tmp_path: Path) -> None:
+    for number, rows in enumerate((2**19, 2**17 + 1)):
+        table = pa.table({"account_id": pa.array(["a"] * rows).dictionary_encode()})
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 100_000
+    # 2^19 + 2^17 + 1 rows at 2^17 a bucket.
+    assert default_buckets(find_sources(tmp_path)) == 6
+    (tmp_path / "1.parquet").write_bytes(b"PAR1")
+    with pytest.raises(TrafficError, match=r"1.parquet: can't be read"):
+        default_buckets(find_sources(tmp_path))
 
 
 def write(path: Path, table: pa.Table) -> Path:

@@ -48,7 +48,7 @@ def load_encoder(
     Parameters
     ----------
     config
-        `precision` and `batch_size` are for ``minilm``; the static encoder is float32 on the CPU.
+        All but `name` are for ``minilm``; the static encoder is float32 on the CPU.
     threads
         CPU threads for the whole process from now on; the libraries' own choice when None.
     progress
@@ -68,13 +68,7 @@ def load_encoder(
     if name == "minilm":
         from coverage_lab.encoders.transformer import load_transformer
 
-        return load_transformer(
-            config.model,
-            device=config.device,
-            precision=config.precision,
-            batch_size=config.batch_size,
-            threads=threads,
-        )
+        return load_transformer(config, threads=threads)
     _check_static_options(config)
     from coverage_lab.encoders.static import load_static
 
@@ -92,8 +86,16 @@ def _check_static_options(config: EncoderConfig) -> None:
         raise ConfigError("encoder.model: the static encoder has no other model; use encoder.name = 'minilm'")
     if config.device == "cuda":
         raise ConfigError("encoder.device: the static encoder runs on the CPU, got 'cuda'")
-    if config.precision != "float32":
+    if config.precision not in ("auto", "float32"):
         raise ConfigError(f"encoder.precision: the static encoder is float32, got '{config.precision}'")
+    if config.engine != "auto":
+        raise ConfigError(f"encoder.engine: the static encoder has no other engine, got '{config.engine}'")
+    if config.tokenizer != "tokenizers":
+        raise ConfigError(
+            f"encoder.tokenizer: the static encoder uses 'tokenizers' only, got '{config.tokenizer}'"
+        )
+    if config.compile:
+        raise ConfigError("encoder.compile: the static encoder has nothing to compile")
 
 
 def _torch_finds_cuda() -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Precision = Literal["float32", "bfloat16", "float16"]
+Engine = Literal["packed", "sentence-transformers", "openvino"]
 
 
 class Encoder(Protocol):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from coverage_lab.encoders.protocol import Encoder
 from coverage_lab.progress import Progress, silent
 
-#: Small enough that a slow encoder on a CPU reports every few seconds.
-_CHUNK = 2048
+#: On a CPU small enough that a slow encoder reports every few seconds, on a GPU large enough to keep it busy.
+_CHUNK = {"cpu": 2_048, "cuda": 65_536}
 
 
 def encode_unique(
@@ -48,8 +48,9 @@ def encode_unique(
     )
     distinct = list(position)
     vectors = np.empty((len(distinct), encoder.dim), dtype=np.float32)
-    for start in range(0, len(distinct), _CHUNK):
-        chunk = distinct[start : start + _CHUNK]
+    size = _CHUNK[encoder.device]
+    for start in range(0, len(distinct), size):
+        chunk = distinct[start : start + size]
         vectors[start : start + len(chunk)] = encoder.encode(chunk)
         progress(stage, start + len(chunk), len(distinct))
     return vectors, inverse

@@ -1,20 +1,32 @@
-"""MiniLM, or another sentence-transformers model, through the library of that name."""
+"""MiniLM, or another sentence-transformers model: loading it, and the engine that runs it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_lab.config import EncoderConfig
 from coverage_lab.encoders.packaged import MAX_CHARACTERS, file_sha256, packaged_minilm
+from coverage_lab.encoders.protocol import Engine, Precision
+from coverage_lab.encoders.recognise import BertShape, recognise
+from coverage_lab.encoders.tokens import limit_tokenizer_threads, load_tokenizer
 from coverage_lab.encoders.unit import unit_rows
 from coverage_lab.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from coverage_lab.encoders.token_encoder import Runner, TokenEncoder
+
+_log = logging.getLogger(__name__)
 
 _RECIPE = f"sentence-transformers; first {MAX_CHARACTERS} characters; unit norm in float32"
 
@@ -25,20 +37,27 @@ _NO_PART_OF_THE_VECTORS = ("data_config.json", "generation_config.json")
 
 
 class TransformerEncoder:
-    """A sentence-transformers model as an `Encoder`.
+    """Any sentence-transformers model as an `Encoder`, through that library.
 
-    A prompt is cut to its first 4,000 characters, then to the model's own window (256 tokens for MiniLM).
+    A prompt is cut to its first 4,000 characters, then to the model's own window. The model's default prompt,
+    its pooling and what else its modules do are the library's.
+
     Padding makes a vector depend on its batch in the last bits (1e-6 in float32), so equal calls
     give equal bytes, and the same texts in another order give the same bytes too; another mix of texts
-    agrees within that tolerance. `id` names model and recipe, not the precision: bfloat16 and float32
+    agrees within that tolerance. `id` names model and recipe, not engine or precision: bfloat16 and float32
     vectors agree to cosine 0.999, which `atlas.check_encoder` checks on the machine itself.
     """
 
-    def __init__(self, model: Any, *, name: str, identity: str, device: str, batch_size: int) -> None:
+    engine: Engine = "sentence-transformers"
+
+    def __init__(
+        self, model: Any, *, name: str, identity: str, device: str, precision: Precision, batch_size: int
+    ) -> None:
         self._model = model
         self._batch_size = batch_size
         self.name = name
         self.device = device
+        self.precision = precision
         self.id = identity
         # Asked of a vector, since the library renamed its method between versions 5 and 6.
         self.dim = int(model.encode(["."], show_progress_bar=False).shape[1])
@@ -62,57 +81,157 @@ class TransformerEncoder:
         return unit_rows(vectors)
 
 
-def load_transformer(
-    model: str | None,
-    *,
-    device: Literal["auto", "cpu", "cuda"],
-    precision: Literal["float32", "bfloat16", "float16"],
-    batch_size: int,
-    threads: int | None,
-) -> TransformerEncoder:
-    """Load the packaged MiniLM (`model` None), a local folder, or a model of the Hugging Face hub.
+def load_transformer(config: EncoderConfig, *, threads: int | None) -> TransformerEncoder | TokenEncoder:
+    """Load the packaged MiniLM (`config.model` None), a local folder, or a model of the Hugging Face hub.
 
     A hub model is downloaded where the library may (``HF_HUB_OFFLINE=1`` forbids it). Weights are
     safetensors only and no code of the model's is run.
 
+    Engine ``auto`` is ``packed`` where `recognise` knows the model for one that the packed forward computes
+    exactly, and ``sentence-transformers`` elsewhere and for float32 on CUDA, which has no variable-length
+    attention.
+
     Raises
     ------
     ConfigError
-        No CUDA for ``device="cuda"``, unknown weights, or a model that can't be loaded.
+        No CUDA for ``device="cuda"``, unknown weights, a model that can't be loaded, or an engine by name
+        that can't run the model on that device and in that precision.
     MissingExtraError
-        torch or sentence-transformers is not installed.
+        A library that the choice needs is not installed.
     """
     try:
         import torch
-        from sentence_transformers import SentenceTransformer
+        from sentence_transformers import SentenceTransformer  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             "sentence-transformers and torch", "encoders", "the MiniLM encoder"
         ) from error
     cuda = torch.cuda.is_available()
-    if device == "cuda" and not cuda:
+    if config.device == "cuda" and not cuda:
         raise ConfigError("encoder.device: 'cuda' was asked for, but torch finds no CUDA device")
     if threads is not None:
         torch.set_num_threads(threads)
-    folder = packaged_minilm() if model is None else _model_folder(model)
-    chosen = device if device != "auto" else "cuda" if cuda else "cpu"
+        limit_tokenizer_threads(threads)
+    device: Literal["cpu", "cuda"] = "cuda" if cuda and config.device != "cpu" else "cpu"
+    precision = _precision(config.precision, device)
+    folder = packaged_minilm() if config.model is None else _model_folder(config.model)
+    name = "minilm" if config.model is None else Path(config.model).name
+    if not _plain_only(config, device, precision):
+        model = _load(config.model, folder, device="cpu", precision="float32")
+        shape = recognise(model)
+        if isinstance(shape, BertShape):
+            runner = _runner(config, model, shape, device=device, precision=precision)
+            _log.info("encoder.engine: %s, %s on %s", runner.engine, precision, device)
+            from coverage_lab.encoders.token_encoder import TokenEncoder
+
+            return TokenEncoder(
+                runner,
+                load_tokenizer(
+                    config.tokenizer, model.tokenizer.backend_tokenizer.to_str(), window=shape.window
+                ),
+                name=name,
+                identity=_identity(folder),
+                cache_bytes=config.cache_mb << 20,
+            )
+        if config.engine != "auto":
+            raise ConfigError(f"encoder.engine: '{config.engine}' can't run '{name}': it has {shape}")
+        _log.info("encoder.engine: auto chose sentence-transformers for '%s': it has %s", name, shape)
+    if config.tokenizer != "tokenizers":
+        raise ConfigError(
+            "encoder.tokenizer: the engine sentence-transformers uses the model's own, "
+            f"got '{config.tokenizer}'"
+        )
+    if config.compile:
+        raise ConfigError("encoder.compile: the engine sentence-transformers compiles nothing")
+    return TransformerEncoder(
+        _load(config.model, folder, device=device, precision=precision),
+        name=name,
+        identity=_identity(folder),
+        device=device,
+        precision=precision,
+        batch_size=config.batch_size,
+    )
+
+
+def _precision(asked: Literal["auto"] | Precision, device: Literal["cpu", "cuda"]) -> Precision:
+    import torch
+
+    if asked != "auto":
+        return asked
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    # Every processor with AMX has AVX512-BF16 too.
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
+def _plain_only(config: EncoderConfig, device: Literal["cpu", "cuda"], precision: Precision) -> bool:
+    """Return whether sentence-transformers it is, whatever the model.
+
+    Raises
+    ------
+    ConfigError
+        Another engine was asked for by name and can't be.
+    """
+    if config.engine == "openvino" and device == "cuda":
+        raise ConfigError("encoder.engine: 'openvino' runs on the CPU; set encoder.device = 'cpu'")
+    if config.compile and (device == "cpu" or config.engine == "openvino"):
+        raise ConfigError("encoder.compile: only the packed engine on CUDA compiles")
+    if config.engine == "auto" and device == "cuda" and precision == "float32":
+        _log.info("encoder.engine: auto chose sentence-transformers: float32 on CUDA")
+        return True
+    return config.engine == "sentence-transformers"
+
+
+def _load(
+    model: str | None, folder: Path, *, device: Literal["cpu", "cuda"], precision: Precision
+) -> SentenceTransformer:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
     with quiet_transformers():
         try:
-            loaded = SentenceTransformer(
+            return SentenceTransformer(
                 str(folder),
-                device=chosen,
+                device=device,
                 model_kwargs={"dtype": getattr(torch, precision), "use_safetensors": True},
                 local_files_only=True,
                 trust_remote_code=False,
             )
         except Exception as error:  # whatever the model's files make torch, tokenizers or safetensors raise
             raise ConfigError(_cannot_load(model, error)) from error
-    return TransformerEncoder(
-        loaded,
-        name="minilm" if model is None else Path(model).name,
-        identity=_identity(folder),
-        device=chosen,
-        batch_size=batch_size,
+
+
+def _runner(
+    config: EncoderConfig,
+    model: SentenceTransformer,
+    shape: BertShape,
+    *,
+    device: Literal["cpu", "cuda"],
+    precision: Precision,
+) -> Runner:
+    import torch
+
+    bert = model[0].auto_model
+    if config.engine == "openvino":
+        from coverage_lab.encoders.openvino import OpenVinoRunner
+
+        with quiet_transformers():
+            return OpenVinoRunner(
+                shape,
+                bert,
+                precision=precision,
+                batch_tokens=config.batch_tokens,
+                threads=torch.get_num_threads(),
+            )
+    from coverage_lab.encoders.packed_runner import PackedRunner
+
+    return PackedRunner(
+        shape,
+        bert.state_dict(),
+        device=device,
+        precision=precision,
+        batch_tokens=config.batch_tokens,
+        compile_with="inductor" if config.compile else None,
     )
 
 

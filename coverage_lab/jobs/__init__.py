@@ -1,6 +1,22 @@
 """The daily job: the same steps on one machine or on a Ray cluster."""
 
-from coverage_lab.jobs.analysis import Analysis, analyze
-from coverage_lab.jobs.run import run_job
+from __future__ import annotations
 
-__all__ = ["Analysis", "analyze", "run_job"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coverage_lab.jobs.analysis import Analysis, analyze
+    from coverage_lab.jobs.run import run_job
+    from coverage_lab.jobs.state_day import StateDay
+
+__all__ = ["Analysis", "StateDay", "analyze", "run_job"]
+
+_ROOM = {"Analysis": "analysis", "analyze": "analysis", "run_job": "run", "StateDay": "state_day"}
+
+
+def __getattr__(name: str) -> object:
+    # Lazy, so that a Ray worker, which is started often, does not load the report and its libraries.
+    if name in _ROOM:
+        return getattr(import_module(f"coverage_lab.jobs.{_ROOM[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from coverage_lab.config import RunConfig, load_config
 from coverage_lab.jobs.run import run_job
+from coverage_lab.jobs.state_day import StateDay
 from coverage_lab.progress import Progress, silent
 
 
@@ -39,6 +40,7 @@ def analyze(
     config: RunConfig | str | Path | None = None,
     ray: bool = False,
     overwrite: bool = False,
+    state: StateDay | None = None,
     progress: Progress = silent,
 ) -> Analysis:
     """Run the main job and return its tables.
@@ -53,6 +55,7 @@ def analyze(
         Overrides the config's encoder unless it is "auto".
     config : RunConfig or path of a TOML file, optional
     ray, overwrite : bool
+    state : StateDay, optional
         As `coverage_lab.jobs.run_job`.
 
     Returns
@@ -77,7 +80,7 @@ def analyze(
         if isinstance(traffic, pa.Table):
             traffic = _as_file(traffic, Path(scratch))
         folder = Path(output) if output is not None else Path(scratch) / "results"
-        run = run_job(traffic, folder, settings, ray=ray, overwrite=overwrite, progress=progress)
+        run = run_job(traffic, folder, settings, ray=ray, overwrite=overwrite, state=state, progress=progress)
         return load_analysis(folder, run)
 
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from coverage_lab.detect import Judge, judge_prompts
+from coverage_lab.accounts import trace_prompts
+from coverage_lab.accounts.table import states_to_table
+from coverage_lab.detect import Judge, Judged, judge_prompts, judge_states
 from coverage_lab.jobs.output import disk_errors, synced
+from coverage_lab.jobs.reading import Bucket
+from coverage_lab.jobs.state_day import STATES_FILE, StatePlan, write_read
+from coverage_lab.jobs.state_files import Read, write_states
 from coverage_lab.progress import Progress, silent
-from coverage_lab.traffic import read_bucket
 
 
 def work_bucket(
-    bucket: Path,
+    bucket: Bucket,
     part: Path,
     judge: Judge,
     *,
@@ -30,27 +35,50 @@ def work_bucket(
 
     The folder appears whole or not at all, so that one that exists is done. The same bucket gives
     the same bytes wherever it is worked on with the same number of threads.
+
+    In the work folder of a run with state (`StatePlan`) the accounts are judged by the merge of their
+    prompts with the days before, and the part holds also the day's own states, `states.parquet`.
     """
     if part.exists():  # an actor that was lost after its work was done is asked again
         return
     with threadpool_limits(limits=threads):
-        prompts, repeated = read_bucket(bucket, source_names=source_names)
-        judged = judge_prompts(prompts, judge, progress=progress)
+        prompts, quarantined = bucket.read(source_names)
+        plan = StatePlan.of(part.parent.parent)
+        if plan is None:
+            judged, day = judge_prompts(prompts, judge, progress=progress), None
+        else:
+            judged, day = _judge_with_days(prompts, judge, plan, progress=progress)
     tables = {
         "accounts": judged.accounts,
         "curves": judged.curves,
         "cells": judged.cells,
         "flags": judged.flags,
-        "quarantine": repeated,
+        "quarantine": quarantined,
     }
     with disk_errors(part):
         temporary = Path(tempfile.mkdtemp(dir=part.parent, prefix=f".{part.name}."))
         try:
             for name, table in tables.items():
                 write_table(table, temporary / f"{name}.parquet")
+            if day is not None:
+                write_states(day[0], temporary / STATES_FILE)
+                write_read(day[1], temporary)
             temporary.replace(part)
+        except OSError:
+            if not part.exists():  # else an actor that was taken for lost did it all the same
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _judge_with_days(
+    prompts: pa.Table, judge: Judge, plan: StatePlan, *, progress: Progress
+) -> tuple[Judged, tuple[pa.Table, Read]]:
+    """Judge accounts by today and the days before; also today's own states, and what was read."""
+    today = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
+    merged = plan.merged(today, dim=judge.encoder.dim)
+    judged = judge_states(merged.states, replace(judge, config_id=plan.config_id))
+    return judged, (states_to_table(today), merged.read)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from coverage_lab.errors import OutputError
 
@@ -47,6 +48,7 @@ class OutputFolder:
         self.path = path
         self.key = key
         self.work = path / WORK
+        self._lock_file: TextIO | None = None
         with disk_errors(path):
             if path.exists() and not path.is_dir():
                 raise OutputError(f"output {path}: is a file, expected a folder")
@@ -92,6 +94,12 @@ class OutputFolder:
             with self.whole_file(MANIFEST) as temporary:
                 temporary.write_text(_as_json(manifest), encoding="utf-8")
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def release(self) -> None:
+        """Let other runs work here; after an error too, while somebody still holds its traceback."""
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
 
     def _open_work(self) -> None:
         """Make the work folder, for this user only since it holds prompts, and keep a second run out.

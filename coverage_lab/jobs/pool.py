@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.load import load_judge
 from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError
 from coverage_lab.jobs.bucket import work_bucket
+from coverage_lab.jobs.dealing import Failure, Job, deal, without_text
+from coverage_lab.jobs.reading import Bucket
 
 
 class BucketActor:
@@ -21,24 +23,38 @@ class BucketActor:
     is not what the driver has: another machine may hold another model file.
     """
 
-    def __init__(self, config_json: str, expected: tuple[str | None, ...], threads: int) -> None:
+    _judge: Judge
+
+    def __init__(
+        self, config_json: str, expected: tuple[str | None, ...], threads: int, source_names: Sequence[str]
+    ) -> None:
+        self._config = RunConfig.model_validate_json(config_json)
+        self._expected = expected
         self._threads = threads
-        self._judge: Judge = load_judge(RunConfig.model_validate_json(config_json), threads=threads)
+        self._source_names = source_names
+
+    def ready(self) -> None:
+        """Load encoder and atlas, and check that they are the driver's."""
+        with without_text():
+            self._judge = load_judge(self._config, threads=self._threads)
         found = self._judge.ids
-        if found != expected:
+        if found != self._expected:
             raise ConfigError(
-                f"a Ray worker loaded encoder, atlas and scorecard {found}, the driver {expected}"
+                f"a Ray worker loaded encoder, atlas and scorecard {found}, the driver {self._expected}"
             )
 
-    def work(self, bucket: str, part: str, source_names: Sequence[str]) -> str:
+    def do(self, bucket: Bucket, part: str) -> str:
         """Work on one bucket; returns the device that the encoder ran on."""
-        work_bucket(Path(bucket), Path(part), self._judge, source_names=source_names, threads=self._threads)
+        with without_text():
+            work_bucket(
+                bucket, Path(part), self._judge, source_names=self._source_names, threads=self._threads
+            )
         return self._judge.device
 
 
 @contextmanager
 def ray_cluster(config: RunConfig, *, threads: int) -> Iterator[None]:
-    """Connect to the cluster of the config, or start a local one, for as long as the block lasts.
+    """Connect to the cluster of the config or of RAY_ADDRESS, or start a local one, while the block lasts.
 
     Raises
     ------
@@ -52,13 +68,15 @@ def ray_cluster(config: RunConfig, *, threads: int) -> Iterator[None]:
         import ray
     except ImportError as error:
         raise MissingExtraError("ray", "ray", "--ray") from error
-    address = config.job.ray.address
+    # Left alone, Ray would join whichever cluster was last started on this machine, whoever's it is. A job
+    # handed over by `ray job submit` is told where it is by the environment.
+    address = config.job.ray.address or os.environ.get("RAY_ADDRESS") or "local"
     own = not ray.is_initialized()
     if own:
         try:
             ray.init(
                 address=address,
-                include_dashboard=False if address is None else None,
+                include_dashboard=False if address == "local" else None,
                 log_to_driver=False,
                 logging_level="ERROR",
             )
@@ -73,14 +91,16 @@ def ray_cluster(config: RunConfig, *, threads: int) -> Iterator[None]:
 
 
 def work_on_ray(
-    todo: Sequence[tuple[Path, Path]],
+    todo: Sequence[tuple[Bucket, Path]],
     config: RunConfig,
     judge: Judge,
     *,
     source_names: Sequence[str],
     threads: int,
-) -> Iterator[str]:
-    """Work on buckets in Ray actors, inside `ray_cluster`; yields the device of each as it is done.
+    done: Callable[[str], None],
+    beat: Callable[[], None],
+) -> None:
+    """Work on buckets in Ray actors, inside `ray_cluster`; those that fail don't keep others from it.
 
     Parameters
     ----------
@@ -88,36 +108,47 @@ def work_on_ray(
         On a file system that all workers see.
     judge : Judge
         The driver's: what the actors load must have the same ids.
+    done : (device) -> None
+        Called as each bucket is done.
+    beat : () -> None
+        Called every few seconds without news.
 
     Raises
     ------
     CoverageLabError
-        What an actor raised, or in one line that actors were lost.
+        What an actor raised, or in one line which buckets' actors were lost each time.
     """
     import ray
-    from ray.exceptions import RayError, RayTaskError
-    from ray.util.actor_pool import ActorPool
 
     wanted = config.job.ray
-    actor = ray.remote(num_cpus=threads, num_gpus=wanted.num_gpus, max_restarts=1, max_task_retries=1)(
-        BucketActor
+    actor = ray.remote(num_cpus=threads, num_gpus=wanted.num_gpus)(BucketActor)
+    told = (config.model_dump_json(), judge.ids, threads, list(source_names))
+    failures = deal(
+        [Job(part.name, (bucket, str(part.absolute()))) for bucket, part in todo],
+        lambda: actor.remote(*told),
+        workers=wanted.actors,
+        retries=wanted.retries,
+        done=done,
+        beat=beat,
     )
-    expected = judge.ids
-    actors = [
-        actor.remote(config.model_dump_json(), expected, threads)
-        for _ in range(min(wanted.actors, max(len(todo), 1)))
-    ]
-    pool: Any = ActorPool(actors)
-    jobs = [(str(bucket.resolve()), str(part.resolve())) for bucket, part in todo]
-    try:
-        # ActorPool hands an actor its next bucket only when it is idle: nothing piles up.
-        yield from pool.map_unordered(lambda free, job: free.work.remote(*job, list(source_names)), jobs)
-    except RayTaskError as error:
-        if isinstance(error.cause, CoverageLabError):
-            raise error.cause from None
-        raise CoverageLabError(f"--ray: a worker failed: {_line(error.cause)}") from error
-    except RayError as error:
-        raise CoverageLabError(f"--ray: a worker was lost: {_line(error)}") from error
+    if failures:
+        raise _undone(failures)
+
+
+def _undone(failures: Mapping[str, Failure]) -> CoverageLabError:
+    """Name the buckets that were given up, and the way out."""
+    own = [(name, failure.error) for name, failure in sorted(failures.items()) if failure.error is not None]
+    if own:
+        name, error = own[0]
+        others = sorted(failures.keys() - {name})
+        more = f" (and {', '.join(others)} failed too)" if others else ""
+        return type(error)(f"{name}: {error}{more}")
+    lost = ", ".join(f"{name} ({failure.lost})" for name, failure in sorted(failures.items()))
+    return CoverageLabError(
+        f"--ray: the workers of {lost} were lost each time; all other buckets are done. Run the same command "
+        "again with more memory for each worker or fewer job.ray.actors to do only these, or cut smaller "
+        "ones (job.buckets, needs --overwrite)"
+    )
 
 
 def _line(error: object) -> str:

@@ -6,10 +6,9 @@ import hashlib
 import json
 import platform
 import resource
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,22 +22,17 @@ import coverage_lab
 from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.load import load_judge, settled, threads_of
-from coverage_lab.errors import CoverageLabError
+from coverage_lab.errors import ConfigError, CoverageLabError
 from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.gather import discoveries, gather
-from coverage_lab.jobs.output import REPORT, OutputFolder, disk_errors, read_json, whole_file, write_json
+from coverage_lab.jobs.output import REPORT, OutputFolder, disk_errors
 from coverage_lab.jobs.pool import ray_cluster, work_on_ray
+from coverage_lab.jobs.reading import Reading, check_accounts_apart, read_input, rows_of_ready
+from coverage_lab.jobs.state_day import DayRun, StateDay, prompts_of
 from coverage_lab.progress import Progress, silent
 from coverage_lab.report import write_report
-from coverage_lab.schema import QUARANTINE, SCHEMA_VERSION, VERDICTS
-from coverage_lab.traffic import (
-    BucketWriter,
-    Source,
-    check_sources,
-    default_buckets,
-    find_sources,
-    read_traffic,
-)
+from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
+from coverage_lab.traffic import Source, check_sources, find_sources
 
 _LIBRARIES = (
     "numpy",
@@ -51,6 +45,7 @@ _LIBRARIES = (
     "tokenizers",
     "nanotoken",
     "ray",
+    "deltalake",
 )
 
 
@@ -61,6 +56,7 @@ def run_job(
     *,
     ray: bool = False,
     overwrite: bool = False,
+    state: StateDay | None = None,
     progress: Progress = silent,
 ) -> dict[str, object]:
     """Run the main job.
@@ -76,6 +72,9 @@ def run_job(
         Work on the buckets in Ray actors; the tables are the same to the byte.
     overwrite : bool
         Replace another run's files in `output`.
+    state : StateDay, optional
+        Judge the accounts by this day's prompts and those of the days before in a state table, and count
+        the day there.
 
     Returns
     -------
@@ -94,30 +93,51 @@ def run_job(
     threads = threads_of(config)
     with clock.stage("load"):
         judge = load_judge(config, threads=threads, progress=progress)
+    if state is not None and judge.second is not None:
+        raise ConfigError("encoder.name: a run with state needs one encoder for all days, got 'cascade'")
     key = _run_key(sources, config, judge)
-    # Without Ray, or with too small a cluster, this ends before the output folder is touched.
-    with ray_cluster(config, threads=threads) if ray else nullcontext():
-        folder = OutputFolder(output, key, overwrite=overwrite)
-        if folder.finished:
-            return folder.manifest()
-        with clock.stage("read"):
-            read = _read(sources, config, folder, progress)
-        names = [source.name for source in sources]
-        with clock.stage("encode_and_judge"):
-            parts, devices = _work(
-                folder, config, judge, read, names, threads=threads, ray=ray, progress=progress
-            )
-    with clock.stage("gather"), disk_errors(output):
-        gather(folder, parts, judge.config)
-        counts = _counts(output, read, judge)
-    manifest = _manifest(
-        key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
-    )
-    with clock.stage("report"), disk_errors(output):
-        _report(folder, manifest, config)
-    folder.finish(manifest)
-    progress("done", 1, 1)
-    return manifest
+    day = None
+    if state is not None:
+        with clock.stage("state"):
+            day = DayRun(state, sources, config, judge)
+        sources, key = day.sources, day.key(key)
+    with ExitStack() as held:
+        # Without Ray, or with too small a cluster, this ends before the output folder is touched.
+        with ray_cluster(config, threads=threads) if ray else nullcontext():
+            folder = OutputFolder(output, key, overwrite=overwrite)
+            held.callback(folder.release)
+            if folder.finished:
+                if day is not None:
+                    day.check_finished(folder)
+                return folder.manifest()
+            if day is not None:
+                day.plan.write(folder.work)
+            with clock.stage("read"):
+                # A reader takes one CPU, an actor of the next stage `threads` of them.
+                readers = config.job.ray.actors * threads if ray else None
+                read = read_input(sources, config, folder, readers=readers, progress=progress)
+            names = [source.name for source in sources]
+            with clock.stage("encode_and_judge"):
+                parts, devices = _work(
+                    folder, config, judge, read, names, threads=threads, ray=ray, progress=progress
+                )
+        with clock.stage("gather"), disk_errors(output):
+            check_accounts_apart(parts, read.buckets, sources)
+            gather(folder, parts, judge.config)
+            rows_in = rows_of_ready(parts) if read.rows_in is None else read.rows_in
+            counts = _counts(output, rows_in, read, judge, used=None if day is None else prompts_of(parts))
+        manifest = _manifest(
+            key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
+        )
+        if day is not None:
+            with clock.stage("commit"):
+                manifest["state"] = day.commit(parts)
+            manifest["config_id"] = config.digest(state=True)
+        with clock.stage("report"), disk_errors(output):
+            _report(folder, manifest, config)
+        folder.finish(manifest)
+        progress("done", 1, 1)
+        return manifest
 
 
 class _Clock:
@@ -142,7 +162,7 @@ def _run_key(sources: Sequence[Source], config: RunConfig, judge: Judge) -> str:
     # How the work is spread changes no table, so a run may be gone on with on another machine.
     parts = [
         files,
-        config.model_dump(mode="json", exclude={"job": {"ray"}}),
+        config.model_dump(mode="json", exclude={"job": {"ray"}, "state": True}),
         *judge.ids,
         coverage_lab.__version__,
         SCHEMA_VERSION,
@@ -150,46 +170,11 @@ def _run_key(sources: Sequence[Source], config: RunConfig, judge: Judge) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _read(
-    sources: Sequence[Source], config: RunConfig, folder: OutputFolder, progress: Progress
-) -> dict[str, object]:
-    """Validate all traffic and spread it over buckets by account; skipped when a former try finished it."""
-    marker = folder.work / "read.json"
-    if marker.exists():
-        return read_json(marker)
-    # The moment of the first try stays the run's 'now', so that going on gives the same tables.
-    began = folder.work / "began.json"
-    if not began.exists():
-        moment = config.traffic.as_of or datetime.now(UTC)
-        with disk_errors(folder.path):
-            write_json(began, {"as_of": moment.isoformat()})
-    as_of = datetime.fromisoformat(str(read_json(began)["as_of"]))
-    buckets = config.job.buckets or default_buckets(sources)
-    shutil.rmtree(folder.work / "buckets", ignore_errors=True)
-    rows_in = 0
-    with (
-        disk_errors(folder.path),
-        whole_file(folder.work / "quarantine.parquet", temporary=folder.work / "refused.part") as quarantine,
-        BucketWriter(folder.work / "buckets", buckets) as writer,
-        pq.ParquetWriter(quarantine, QUARANTINE, compression="zstd") as refused,
-    ):
-        for batch in read_traffic(sources, config.traffic, as_of=as_of):
-            rows_in += batch.rows_in
-            writer.write(batch.good)
-            if batch.quarantined.num_rows:
-                refused.write_table(batch.quarantined)
-            progress("read", rows_in, None)
-    read: dict[str, object] = {"rows_in": rows_in, "buckets": buckets, "as_of": as_of.isoformat()}
-    with disk_errors(folder.path):
-        write_json(marker, read)
-    return read
-
-
 def _work(
     folder: OutputFolder,
     config: RunConfig,
     judge: Judge,
-    read: dict[str, object],
+    read: Reading,
     names: Sequence[str],
     *,
     threads: int,
@@ -200,20 +185,31 @@ def _work(
 
     Returns the parts of all buckets, in order, and the devices that this process' own share ran on.
     """
-    buckets = sorted((folder.work / "buckets").glob("bucket-*.arrow"))
     parts_folder = folder.work / "parts"
     with disk_errors(folder.path):
         parts_folder.mkdir(exist_ok=True)
-    parts = [parts_folder / bucket.stem for bucket in buckets]
-    todo = [(bucket, part) for bucket, part in zip(buckets, parts, strict=True) if not part.exists()]
+    parts = [parts_folder / bucket.name for bucket in read.buckets]
+    todo = [(bucket, part) for bucket, part in zip(read.buckets, parts, strict=True) if not part.exists()]
     done = len(parts) - len(todo)
     progress("buckets", done, len(parts))
     if ray:
         devices = set()
-        for device in work_on_ray(todo, config, judge, source_names=names, threads=threads):
+
+        def one_more(device: str) -> None:
+            nonlocal done
             devices.add(device)
             done += 1
             progress("buckets", done, len(parts))
+
+        work_on_ray(
+            todo,
+            config,
+            judge,
+            source_names=names,
+            threads=threads,
+            done=one_more,
+            beat=lambda: progress("buckets", done, len(parts)),
+        )
         return parts, devices
     for bucket, part in todo:
         work_bucket(bucket, part, judge, source_names=names, threads=threads, progress=progress)
@@ -222,15 +218,20 @@ def _work(
     return parts, {judge.device}
 
 
-def _counts(output: Path, read: dict[str, object], judge: Judge) -> dict[str, object]:
-    """Count what came out, and check that nothing was lost or counted twice."""
+def _counts(
+    output: Path, rows_in: int, read: Reading, judge: Judge, *, used: int | None
+) -> dict[str, object]:
+    """Count what came out, and check that nothing was lost or counted twice.
+
+    `used` are the prompts of this run where accounts are judged by more than those.
+    """
     accounts = pq.read_table(
         output / "accounts.parquet", columns=["prompts", "verdict", "q_value", "atlas_id"]
     )
     reasons = _tally(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"])
     verdicts = _tally(accounts["verdict"])
-    rows_in = int(str(read["rows_in"]))
-    used = pc.sum(accounts["prompts"]).as_py() or 0
+    if used is None:
+        used = pc.sum(accounts["prompts"]).as_py() or 0
     quarantined = sum(reasons.values())
     if rows_in != used + quarantined:
         raise CoverageLabError(
@@ -246,8 +247,8 @@ def _counts(output: Path, read: dict[str, object], judge: Judge) -> dict[str, ob
         "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
         "discoveries": discoveries(accounts, judge.stages[-1].scorecard),
         "escalated": _escalated(accounts, judge),
-        "buckets": read["buckets"],
-        "as_of": read["as_of"],
+        "buckets": len(read.buckets),
+        "as_of": read.as_of,
     }
 
 

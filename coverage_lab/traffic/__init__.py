@@ -10,21 +10,26 @@ from coverage_lab.traffic.buckets import (
     without_repeats,
 )
 from coverage_lab.traffic.checks import check_sources
-from coverage_lab.traffic.reading import read_traffic
+from coverage_lab.traffic.reading import read_pieces, read_traffic
 from coverage_lab.traffic.records import validate_records
+from coverage_lab.traffic.shares import Piece, cut_shares, ready_buckets
 from coverage_lab.traffic.sources import Source, find_sources
 
 __all__ = [
     "BucketWriter",
+    "Piece",
     "Source",
     "TrafficBatch",
     "bucket_of",
     "bucket_path",
     "check_sources",
+    "cut_shares",
     "default_buckets",
     "find_sources",
     "read_bucket",
+    "read_pieces",
     "read_traffic",
+    "ready_buckets",
     "validate_records",
     "without_repeats",
 ]

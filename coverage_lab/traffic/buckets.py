@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +19,15 @@ from numpy.typing import NDArray
 from coverage_lab.errors import ConfigError, OutputError, TrafficError
 from coverage_lab.schema import QUARANTINE, TRAFFIC
 from coverage_lab.traffic.problems import first_line, is_disk_full, shown
-from coverage_lab.traffic.sources import Source, size_of
+from coverage_lab.traffic.sources import Source, rows_of, size_of
 
 BUCKET_BYTES: Final = 16 * 2**20
+#: What a bucket's vectors, cells and novelties may take, whatever its file took on the disk.
+BUCKET_ROWS: Final = 2**17
 MIN_BUCKETS: Final = 4
-MAX_BUCKETS: Final = 512
+MAX_BUCKETS: Final = 4096
+#: Files that a process has open besides its buckets.
+_OTHER_FILES: Final = 256
 #: Table bytes that a writer holds back, so that buckets get few and long record batches.
 _HELD_BYTES: Final = 32 * 2**20
 
@@ -65,20 +70,26 @@ def bucket_of(account_ids: pa.Array | pa.ChunkedArray, buckets: int) -> NDArray[
     return result
 
 
+def account_hashes(account_ids: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """Hash that `bucket_of` takes the remainder of."""
+    return np.fromiter((_hash(account) for account in account_ids.to_pylist()), np.uint64, len(account_ids))
+
+
 def _hash(account: str) -> int:
     return int.from_bytes(hashlib.blake2b(account.encode("utf-8"), digest_size=8).digest(), "big")
 
 
 def default_buckets(sources: Sequence[Source]) -> int:
-    """Buckets for an input: one for each 16 MiB of files, from 4 to 512.
+    """Buckets for an input: one for each 16 MiB of files or 131,072 rows of Parquet, from 4 to 4,096.
 
     Raises
     ------
     TrafficError
-        A file is gone.
+        A file is gone or damaged.
     """
     total = sum(size_of(source) for source in sources)
-    return min(MAX_BUCKETS, max(MIN_BUCKETS, -(-total // BUCKET_BYTES)))
+    rows = sum(rows_of(source) or 0 for source in sources)
+    return min(MAX_BUCKETS, max(MIN_BUCKETS, -(-total // BUCKET_BYTES), -(-rows // BUCKET_ROWS)))
 
 
 def bucket_path(folder: Path, bucket: int) -> Path:
@@ -121,6 +132,7 @@ class BucketWriter:
     def __enter__(self) -> Self:
         """Open the temporary files."""
         try:
+            _allow_open(self._buckets)
             self._folder.mkdir(parents=True, exist_ok=True)
             for bucket in range(self._buckets):
                 self._files.append(self._temporary(bucket).open("wb"))
@@ -217,6 +229,15 @@ class BucketWriter:
         return OutputError(f"{where}: can't be written ({error.strerror or first_line(error)})")
 
 
+def _allow_open(buckets: int) -> None:
+    """Raise this process' limit on open files to what the buckets take, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = buckets + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -225,13 +246,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_bucket(path: Path, source_names: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+def read_bucket(path: Path | Sequence[Path], source_names: Sequence[str]) -> tuple[pa.Table, pa.Table]:
     """Read a bucket in the order that accounts are worked through, without repeated requests.
 
     Parameters
     ----------
     path
-        A complete file of `BucketWriter`.
+        A complete file of `BucketWriter`, or all that hold rows of the bucket; their order plays no part.
     source_names
         Names of the sources that the `source` column counts.
 
@@ -246,8 +267,14 @@ def read_bucket(path: Path, source_names: Sequence[str]) -> tuple[pa.Table, pa.T
     Raises
     ------
     OutputError
-        The file is missing or damaged.
+        A file is missing or damaged.
     """
+    paths = [path] if isinstance(path, Path) else path
+    stored = [TRAFFIC.empty_table(), *(_fragment(one) for one in paths)]
+    return without_repeats(pa.concat_tables(stored), source_names)
+
+
+def _fragment(path: Path) -> pa.Table:
     try:
         with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
             stored = reader.read_all()
@@ -257,7 +284,7 @@ def read_bucket(path: Path, source_names: Sequence[str]) -> tuple[pa.Table, pa.T
         raise OutputError(
             f"bucket {shown(path)}: expected columns {TRAFFIC.names}, got {stored.schema.names}"
         )
-    return without_repeats(stored, source_names)
+    return stored
 
 
 def without_repeats(prompts: pa.Table, source_names: Sequence[str]) -> tuple[pa.Table, pa.Table]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, Final, NoReturn, cast
@@ -26,6 +26,7 @@ from coverage_lab.traffic.problems import (
     shown,
 )
 from coverage_lab.traffic.records import RecordCollector
+from coverage_lab.traffic.shares import Piece, whole_pieces
 from coverage_lab.traffic.sources import Source
 from coverage_lab.traffic.tables import byte_lengths, plain, validate_columns
 from coverage_lab.traffic.timestamps import Clock
@@ -67,14 +68,22 @@ def read_traffic(
         `as_of` has no zone, a file lacks a required column, or turns out to be damaged on the way (a
         truncated .gz, a broken Parquet page).
     """
+    yield from read_pieces(whole_pieces(sources), config, as_of=as_of)
+
+
+def read_pieces(pieces: Iterable[Piece], config: TrafficConfig, *, as_of: datetime) -> Iterator[TrafficBatch]:
+    """Stream and validate pieces of sources, as `read_traffic` does whole ones.
+
+    The pieces of a source, one after the other, give the rows that the whole gives.
+    """
     check_mapping(config)
     clock = Clock.of(config, as_of)
-    for position, source in enumerate(sources):
-        with readable(source):
-            if source.format == "jsonl":
-                yield from _read_lines(source, position, config, clock)
+    for piece in pieces:
+        with readable(piece.source):
+            if piece.source.format == "jsonl":
+                yield from _read_lines(piece.source, piece.position, config, clock)
             else:
-                yield from _read_columns(source, position, config, clock)
+                yield from _read_columns(piece, config, clock)
 
 
 @contextmanager
@@ -193,13 +202,11 @@ def _add_line(collector: RecordCollector, row: int, line: bytes) -> None:
         collector.add(row, record)
 
 
-def _read_columns(
-    source: Source, position: int, config: TrafficConfig, clock: Clock
-) -> Iterator[TrafficBatch]:
-    layout, batches = (
-        _parquet_batches(source, config) if source.format == "parquet" else _arrow_batches(source, config)
+def _read_columns(piece: Piece, config: TrafficConfig, clock: Clock) -> Iterator[TrafficBatch]:
+    source = piece.source
+    layout, row, batches = (
+        _parquet_batches(piece, config) if source.format == "parquet" else _arrow_batches(source, config)
     )
-    row = 0
     for batch in batches:
         arrays = {
             ours: plain(batch.column(batch.schema.get_field_index(theirs)))
@@ -212,7 +219,7 @@ def _read_columns(
                 config,
                 clock,
                 rows=stop - start,
-                source=position,
+                source=piece.position,
                 source_name=source.name,
                 first_row=row + start,
             )
@@ -231,13 +238,15 @@ def _pieces(prompts: pa.Array | None, rows: int, batch_rows: int) -> Iterator[tu
         start = stop
 
 
-def _parquet_batches(source: Source, config: TrafficConfig) -> tuple[Layout, Iterator[pa.RecordBatch]]:
-    file = parquet_file(source)
-    layout = resolve(file.schema_arrow.names, source, config)
+def _parquet_batches(piece: Piece, config: TrafficConfig) -> tuple[Layout, int, Iterator[pa.RecordBatch]]:
+    file = parquet_file(piece.source)
+    layout = resolve(file.schema_arrow.names, piece.source, config)
     wanted = sorted(set(layout.fields.values()))
     step = -(-config.batch_rows // -(-config.batch_rows // _PARQUET_STEP))
-    steps = file.iter_batches(step, columns=wanted, use_threads=False)
-    return layout, _joined(steps, config.batch_rows - step)
+    start, stop = piece.groups or (0, file.num_row_groups)
+    first_row = sum(file.metadata.row_group(at).num_rows for at in range(start))
+    steps = file.iter_batches(step, row_groups=range(start, stop), columns=wanted, use_threads=False)
+    return layout, first_row, _joined(steps, config.batch_rows - step)
 
 
 def _joined(steps: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -259,12 +268,12 @@ def _one_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.concat_batches(batches) if len(batches) > 1 else batches[0]
 
 
-def _arrow_batches(source: Source, config: TrafficConfig) -> tuple[Layout, Iterator[pa.RecordBatch]]:
+def _arrow_batches(source: Source, config: TrafficConfig) -> tuple[Layout, int, Iterator[pa.RecordBatch]]:
     mapped = pa.memory_map(str(source.path))
     names = open_arrow(mapped).schema.names
     layout = resolve(names, source, config)
     mapped.seek(0)
     reader = open_arrow(mapped, columns=sorted(names.index(theirs) for theirs in set(layout.fields.values())))
     if isinstance(reader, pa.ipc.RecordBatchFileReader):
-        return layout, (reader.get_batch(at) for at in range(reader.num_record_batches))
-    return layout, iter(reader)
+        return layout, 0, (reader.get_batch(at) for at in range(reader.num_record_batches))
+    return layout, 0, iter(reader)

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from coverage_lab.errors import TrafficError
 from coverage_lab.traffic.problems import first_line, shown
 
@@ -163,3 +166,20 @@ def size_of(source: Source) -> int:
         return source.path.stat().st_size
     except OSError as error:
         raise TrafficError(f"input file {shown(source.name)}: can't be read ({first_line(error)})") from error
+
+
+def rows_of(source: Source) -> int | None:
+    """Rows of a source's file, by its footer; None for a format that has none.
+
+    Raises
+    ------
+    TrafficError
+        The file is gone or damaged.
+    """
+    if source.format != "parquet":
+        return None
+    try:
+        rows: int = pq.read_metadata(source.path).num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise TrafficError(f"input file {shown(source.name)}: can't be read ({first_line(error)})") from error
+    return rows

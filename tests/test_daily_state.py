@@ -1,0 +1,829 @@
+"""Runs day after day: each day counted once, judged over the window, taken out, forgotten, killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from commands import TABLES, WORDS, call, write
+from traced import HashEncoder, a_scorecard, tiny_atlas
+
+import coverage_lab.jobs.run
+from coverage_lab.accounts import merge, trace_prompts
+from coverage_lab.config import RunConfig
+from coverage_lab.detect import Judge, judge_states
+from coverage_lab.detect.judge import judged_together
+from coverage_lab.detect.scorecard import load_scorecard
+from coverage_lab.errors import ConfigError, MissingExtraError, OutputError, TrafficError
+from coverage_lab.jobs import StateDay, run_job, state_day
+from coverage_lab.jobs.state import Binding, StateTable, open_or_create, state_url
+from coverage_lab.jobs.state_care import (
+    forget_account,
+    migrate_state,
+    retain_days,
+    rollback_day,
+    show_state,
+)
+from coverage_lab.jobs.state_store import StateStore
+from coverage_lab.schema import STATE_PARTITIONS, STATES, STATES_VERSION, TRAFFIC
+from coverage_lab.traffic import find_sources
+
+SETTINGS = {
+    "encoder": {"name": "static"},
+    "job": {"buckets": 2, "threads": 1},
+    "detect": {"min_prompts": 10, "review_p": 0.9, "watch_p": 0.99},
+}
+CONFIG = RunConfig.model_validate(SETTINGS)
+FIRST = date(2026, 1, 10)
+CARD = Path(os.environ.get("DAILY_STATE_CARD", "unset"))
+
+
+def stand_in(config, **_):
+    """A judge without a model, in place of the one that the config names."""
+    return Judge(HashEncoder(), tiny_atlas(), load_scorecard(CARD), config.detect, config.digest())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def judge(tmp_path_factory):
+    global CARD
+    CARD = tmp_path_factory.mktemp("card") / "card.json"
+    CARD.write_text(a_scorecard().model_dump_json())
+    os.environ["DAILY_STATE_CARD"] = str(CARD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage_lab.jobs.run, "load_judge", stand_in)
+        # The page is a fifth of so small a run's time, and says nothing here.
+        patch.setattr(coverage_lab.jobs.run, "write_report", lambda target, **_: target.write_text("page"))
+        yield stand_in
+    del os.environ["DAILY_STATE_CARD"]
+
+
+def traffic_of(day: date, accounts=("ann", "bob", "cho"), *, prompts=14, seed=0) -> pa.Table:
+    """Our own words, some of them again and again, for some accounts on one day."""
+    rng = np.random.default_rng([seed, day.toordinal(), *map(ord, "".join(accounts))])
+    rows = [(account, i) for account in accounts for i in range(prompts)]
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return pa.table(
+        {
+            "account_id": [account for account, _ in rows],
+            "timestamp": pa.array([start + timedelta(seconds=30 * i) for _, i in rows]).cast(
+                TRAFFIC.field("timestamp").type
+            ),
+            "prompt": [f"Explain {' and '.join(rng.choice(WORDS[:9], 2))} please" for _ in rows],
+            "end_user": [f"user {i % 3} of {account}" for account, i in rows],
+        }
+    )
+
+
+def day_number(n: int) -> date:
+    return FIRST + timedelta(days=n)
+
+
+#: Accounts of each of four days; dan comes once, ann stays away once.
+SEEN = (("ann", "bob"), ("ann", "bob", "dan"), ("bob", "cho"), ("ann", "bob", "cho"))
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory):
+    """Files of four days."""
+    folder = tmp_path_factory.mktemp("days")
+    return [
+        write(traffic_of(day_number(n), accounts), folder / f"day-{n}.parquet")
+        for n, accounts in enumerate(SEEN)
+    ]
+
+
+def count(file, out, state, n, config=CONFIG, **options):
+    return run_job(file, out, config, state=StateDay(state, day_number(n), **options))
+
+
+def count_all(days, folder, config=CONFIG):
+    """Run the days one after the other; returns state, outputs, and keeps the state after each."""
+    state = folder / "state"
+    outs = [folder / f"out-{n}" for n in range(len(days))]
+    for n, file in enumerate(days):
+        count(file, outs[n], state, n, config)
+        shutil.copytree(state, folder / f"after-{n + 1}")
+    return state, outs
+
+
+@pytest.fixture(scope="module")
+def undisturbed(days, tmp_path_factory):
+    return count_all(days, tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture
+def after(undisturbed, tmp_path):
+    """Give a copy of the state after so many days."""
+    return lambda n: shutil.copytree(undisturbed[0].parent / f"after-{n}", tmp_path / "state")
+
+
+def contents(state) -> dict[str, list[dict]]:
+    """Rows of the newest version, by day."""
+    table = StateTable(str(state))
+    found: dict[str, list[dict]] = {}
+    for file in table.files():
+        rows = pq.read_table(Path(state) / file.path, partitioning=None).to_pylist()
+        found.setdefault(file.day.isoformat(), []).extend(rows)
+    for rows in found.values():
+        rows.sort(key=lambda row: row["account_id"])
+    # NaN is not itself, its text is.
+    return json.loads(json.dumps(found, default=str).replace("NaN", '"NaN"'))
+
+
+def outputs(out) -> dict[str, bytes]:
+    return {name: (out / f"{name}.parquet").read_bytes() for name in TABLES}
+
+
+def versions(state) -> int:
+    return StateTable(str(state)).version
+
+
+def as_traffic(table: pa.Table) -> pa.Table:
+    size = table.num_rows
+    columns = {field.name: pa.nulls(size, field.type) for field in TRAFFIC}
+    columns |= {name: table[name].cast(TRAFFIC.field(name).type) for name in table.column_names}
+    columns |= {"source": pa.array([0] * size, pa.int32()), "row": pa.array(range(size), pa.int64())}
+    return pa.table(columns, schema=TRAFFIC)
+
+
+@pytest.mark.parametrize(("window", "merged_days"), [(30, (0, 1, 2, 3)), (2, (2, 3)), (1, (3,))])
+def test_a_day_is_judged_by_the_merge_of_its_window(window, merged_days, tmp_path, days):
+    config = RunConfig.model_validate(SETTINGS | {"state": {"window_days": window}})
+    _, outs = count_all(days, tmp_path, config)
+    parts = []
+    for n in merged_days:
+        rows = pq.read_table(days[n])
+        seen_last = pa.array([name in SEEN[3] for name in rows["account_id"].to_pylist()])
+        parts.append(trace_prompts(as_traffic(rows.filter(seen_last)), HashEncoder(), tiny_atlas()))
+    judge = stand_in(config)
+    expected = judge_states(merge(parts), judge)
+    accounts = pq.read_table(outs[3] / "accounts.parquet")
+    assert accounts.equals(judged_together(expected.accounts, judge.config))
+    assert accounts["account_id"].to_pylist() == ["ann", "bob", "cho"]
+    assert accounts["prompts"].to_pylist() == [
+        14 * sum(name in SEEN[n] for n in merged_days) for name in SEEN[3]
+    ]
+    for name in ("curves", "cells"):
+        written = pq.read_table(outs[3] / f"{name}.parquet")
+        for account in SEEN[3]:
+            one, other = (
+                t.filter(pa.compute.equal(t["account_id"], account))
+                for t in (written, getattr(expected, name))
+            )
+            assert one.equals(other), (name, account)
+
+
+def test_flags_tell_the_window_and_a_run_without_state_does_not(days, tmp_path, undisturbed):
+    _, outs = undisturbed
+    plain = tmp_path / "plain"
+    run_job(days[0], plain, CONFIG)
+    manifest = json.loads((plain / "run.json").read_text())
+    assert "state" not in manifest
+    assert manifest["config_id"] == CONFIG.digest() != CONFIG.digest(state=True)
+    other = RunConfig.model_validate(SETTINGS | {"state": {"window_days": 3}})
+    assert other.digest() == CONFIG.digest()
+    assert other.digest(state=True) != CONFIG.digest(state=True)
+    flags = pq.read_table(outs[0] / "flags.parquet")
+    assert set(flags["config_id"].to_pylist()) == {CONFIG.digest(state=True)}
+    # The first day has nothing before it: but for the trace it is judged as without state.
+    assert pq.read_table(outs[0] / "accounts.parquet").equals(pq.read_table(plain / "accounts.parquet"))
+
+
+def test_manifest_counts_the_run_and_names_the_window(undisturbed):
+    _, outs = undisturbed
+    manifest = json.loads((outs[3] / "run.json").read_text())
+    assert manifest["counts"]["rows_used"] == manifest["counts"]["rows_in"] == 14 * 3
+    told = manifest["state"]
+    assert told["day"] == "2026-01-13"
+    assert told["window"] == {"first": "2025-12-15", "days": 30}
+    assert [file["name"] for file in told["files"]] == ["day-3.parquet"]
+    # Bob is in three days before, ann in two, cho in one.
+    assert told["read"]["files"] >= 3
+
+
+def test_the_same_again_changes_nothing(days, tmp_path):
+    state, outs = count_all(days[:2], tmp_path)
+    before, rows = versions(state), contents(state)
+    count(days[1], outs[1], state, 1)
+    assert versions(state) == before, "a finished run"
+    count(days[1], tmp_path / "elsewhere", state, 1)
+    assert versions(state) == before, "the same day from another folder"
+    assert outputs(tmp_path / "elsewhere") == outputs(outs[1])
+    moved = write(pq.read_table(days[1]), tmp_path / "moved.parquet")
+    count(moved, tmp_path / "renamed", state, 1, recompute=True)
+    assert versions(state) == before, "the same bytes under another name, even to be computed again"
+    assert contents(state) == rows
+
+
+def test_another_run_of_the_same_day_needs_recompute(days, tmp_path, after):
+    state = after(1)
+    with pytest.raises(OutputError, match=r"2026-01-10 has been counted by another run.*--recompute"):
+        count(days[1], tmp_path / "other", state, 0)
+    assert not (tmp_path / "other").exists(), "refused before any work"
+
+
+def test_recompute_with_a_late_file_is_as_if_it_had_been_there(days, tmp_path, after):
+    late = write(traffic_of(day_number(1), ("bob", "eve"), seed=5), tmp_path / "late.parquet")
+    both = tmp_path / "both"
+    both.mkdir()
+    for file in (days[1], late):
+        (both / file.name).write_bytes(file.read_bytes())
+    state = after(3)
+    before = versions(state)
+    count(both, tmp_path / "again", state, 1, recompute=True)
+    assert versions(state) == before + 1, "one commit"
+    count(days[3], tmp_path / "last", state, 3)
+    fresh = tmp_path / "fresh"
+    for n, input in enumerate([days[0], both, days[2], days[3]]):
+        count(input, tmp_path / f"fresh-{n}", fresh, n)
+    assert contents(state) == contents(fresh)
+    assert outputs(tmp_path / "last") == outputs(tmp_path / "fresh-3")
+    assert outputs(tmp_path / "again") == outputs(tmp_path / "fresh-1"), "later days are not looked at"
+    # The day's old file list is gone with it.
+    assert len(list((state / "_days").iterdir())) == 4
+
+
+def test_rollback_is_as_if_the_day_had_never_been_counted(days, tmp_path, after, undisturbed):
+    state, outs = after(3), [shutil.copytree(out, tmp_path / out.name) for out in undisturbed[1]]
+    assert rollback_day(state, day_number(1)) == 3
+    count(days[3], tmp_path / "last", state, 3)
+    without = tmp_path / "without"
+    for n in (0, 2, 3):
+        count(days[n], tmp_path / f"without-{n}", without, n)
+    assert contents(state) == contents(without)
+    assert outputs(tmp_path / "last") == outputs(tmp_path / "without-3")
+    with pytest.raises(OutputError, match="not in the state"):
+        count(days[1], outs[1], state, 1)  # the old folder does not count it again in silence
+    count(days[1], tmp_path / "back", state, 1)
+    assert contents(state).keys() == {day_number(n).isoformat() for n in range(4)}
+    with pytest.raises(ConfigError, match="--day 2020-01-01: not in the state"):
+        rollback_day(state, date(2020, 1, 1))
+
+
+def every_byte(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def where_is(folder: Path, name: str) -> list[str]:
+    """Files that hold a name as it stands, or in a column."""
+    found = [path for path, text in every_byte(folder).items() if name.encode() in text]
+    for file in folder.rglob("*.parquet"):
+        table = pq.read_table(file, partitioning=None)
+        if "account_id" in table.column_names and name in table["account_id"].to_pylist():
+            found.append(str(file.relative_to(folder)))
+    return found
+
+
+def test_a_forgotten_account_is_nowhere_in_the_folder(tmp_path):
+    state = tmp_path / "state"
+    for n, accounts in enumerate([("ann", "secret-id"), ("secret-id",), ("ann", "bob")]):
+        named = write(traffic_of(day_number(n), accounts), tmp_path / f"from-secret-id-{n}.parquet")
+        count(named, tmp_path / f"out-{n}", state, n)
+    orphan = state / "day=2026-01-10" / "run=killed" / "bucket-00000-of-00001-0123456789abcdef.parquet"
+    orphan.parent.mkdir()
+    orphan.write_bytes(next(state.glob("day=2026-01-11/*/*.parquet")).read_bytes())
+    assert len(where_is(state, "secret-id")) > 3
+    rows = contents(state)
+    assert forget_account(state, "secret-id")[0] == 2
+    assert where_is(state, "secret-id") == []
+    expected = {day: [row for row in of if row["account_id"] != "secret-id"] for day, of in rows.items()}
+    assert contents(state) == expected
+    days_left = StateTable(str(state)).days()
+    assert list(days_left) == [day_number(n) for n in range(3)], "a day without accounts is still a day"
+    # The day may still be counted again, and the account that comes back begins anew.
+    before = versions(state)
+    assert forget_account(state, "secret-id")[0] == 0
+    assert contents(state) == expected
+    assert versions(state) - before <= 2, "at most what a vacuum notes"
+    back = write(traffic_of(day_number(3), ("secret-id",)), tmp_path / "back.parquet")
+    count(back, tmp_path / "back", state, 3)
+    assert pq.read_table(tmp_path / "back" / "accounts.parquet")["prompts"].to_pylist() == [14]
+
+
+def test_retain_deletes_old_days_and_their_bytes(after):
+    state = after(4)
+    rows = contents(state)
+    assert retain_days(state, 2) == [day_number(0), day_number(1)]
+    left = {day_number(n).isoformat() for n in (2, 3)}
+    assert contents(state) == {day: of for day, of in rows.items() if day in left}
+    on_disk = {file.parent.parent.name for file in state.rglob("bucket-*.parquet")}
+    assert on_disk == {f"day={day}" for day in left}
+    assert len(list((state / "_days").iterdir())) == 2
+    assert where_is(state, "dan") == [], "who came on a deleted day only is gone"
+    assert retain_days(state, 2) == []
+    with pytest.raises(ConfigError, match="--days: expected 1 or more, got 0"):
+        retain_days(state, 0)
+
+
+def test_a_file_that_another_day_counted_is_refused_by_content(days, tmp_path, after):
+    state = after(1)
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "new-name.parquet").write_bytes(days[0].read_bytes())
+    (again / "new.parquet").write_bytes(days[1].read_bytes())
+    rows = contents(state)
+    with pytest.raises(
+        TrafficError, match=r"new-name.parquet: its content was counted on 2026-01-10 as day-0"
+    ):
+        count(again, tmp_path / "out", state, 1)
+    assert contents(state) == rows
+    count(again, tmp_path / "out", state, 1, allow_repeated_files=True)
+    accounts = pq.read_table(tmp_path / "out" / "accounts.parquet")
+    assert dict(zip(*accounts.select(["account_id", "prompts"]).to_pydict().values(), strict=True)) == {
+        "ann": 42,
+        "bob": 42,
+        "dan": 14,
+    }
+
+
+def test_a_file_twice_in_one_input_is_read_once_and_named(days, tmp_path, capsys):
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    for name in ("a.parquet", "b.parquet"):
+        (twice / name).write_bytes(days[0].read_bytes())
+    manifest = count(twice, tmp_path / "out", tmp_path / "state", 0)
+    assert manifest["state"]["repeated_files"] == {"b.parquet": "a.parquet"}
+    count(days[0], tmp_path / "once", tmp_path / "state-once", 0)
+    assert contents(tmp_path / "state") == contents(tmp_path / "state-once")
+    assert versions(tmp_path / "state") == 1
+    count(days[0], tmp_path / "then once", tmp_path / "state", 0)
+    assert versions(tmp_path / "state") == 1, "with or without the repeat it is the same run"
+    count(twice, tmp_path / "both", tmp_path / "state-both", 0, allow_repeated_files=True)
+    assert pq.read_table(tmp_path / "both" / "accounts.parquet")["prompts"].to_pylist() == [28, 28]
+
+
+def test_an_empty_day_is_a_day(tmp_path):
+    empty = write(traffic_of(FIRST, ())[:0], tmp_path / "empty.parquet")
+    count(empty, tmp_path / "out", tmp_path / "state", 0)
+    assert contents(tmp_path / "state") == {FIRST.isoformat(): []}
+    with pytest.raises(OutputError, match="another run"):
+        count(write(traffic_of(FIRST), tmp_path / "full.parquet"), tmp_path / "o", tmp_path / "state", 0)
+
+
+# The process that is killed: it forks before Delta Lake starts threads, so that it imports everything once.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import test_daily_state as t
+import coverage_lab.jobs.run as run
+run.load_judge = t.stand_in
+here, day = Path(sys.argv[1]), Path(sys.argv[2])
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def arranged(point):
+    from coverage_lab.jobs import state, state_day, state_store
+    if point == "before-commit":
+        state.StateTable.commit = die
+    elif point == "after-commit":
+        run._report = die
+    elif point == "between-commit-and-clean-up":
+        whole = state.StateTable.commit
+        def commit(*a, **k):
+            whole(*a, **k)
+            die()
+        state.StateTable.commit = commit
+    elif point == "writing-files":
+        def some(self, local, path):
+            Path(self._url, path).parent.mkdir(parents=True)
+            Path(self._url, path).write_bytes(local.read_bytes()[:99])
+            die()
+        state_store.StateStore.put = some
+    elif point == "in-a-bucket":
+        work, done = run.work_bucket, []
+        def some_buckets(*a, **k):
+            if done:
+                die()
+            done.append(work(*a, **k))
+        run.work_bucket = some_buckets
+
+for point in t.POINTS:
+    child = os.fork()
+    if not child:
+        arranged(point)
+        t.count(day, here / point / "out-2", here / point / "state", 2)
+        os._exit(0)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+POINTS = ("in-a-bucket", "writing-files", "before-commit", "between-commit-and-clean-up", "after-commit")
+
+
+@pytest.fixture(scope="module")
+def killed(days, undisturbed, tmp_path_factory):
+    """The third day's run killed at every point, each in a folder of its own."""
+    here = tmp_path_factory.mktemp("killed")
+    for point in POINTS:
+        shutil.copytree(undisturbed[0].parent / "after-2", here / point / "state")
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(here), str(days[2])],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [int(line) for line in done.stdout.split()] == [signal.SIGKILL] * len(POINTS), done.stderr[-2000:]
+    return here
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_and_started_again_counts_the_day_once(point, killed, days, undisturbed):
+    state, out = killed / point / "state", killed / point / "out-2"
+    assert not (out / "run.json").exists()
+    committed = point in ("between-commit-and-clean-up", "after-commit")
+    assert (day_number(2) in StateTable(str(state)).days()) == committed
+    for _ in range(2):
+        count(days[2], out, state, 2)
+        # The table's making and three days: four versions, however often it is started.
+        assert versions(state) == 3
+    theirs = {day: rows for day, rows in contents(undisturbed[0]).items() if day <= "2026-01-12"}
+    assert contents(state) == theirs
+    assert outputs(out) == outputs(undisturbed[1][2])
+    # And the next day is the same too.
+    count(days[3], killed / point / "out-3", state, 3)
+    assert outputs(killed / point / "out-3") == outputs(undisturbed[1][3])
+
+
+def together(*calls):
+    """Run in threads at once; returns what each raised."""
+    raised = [None] * len(calls)
+
+    def one(i):
+        try:
+            calls[i]()
+        except Exception as error:
+            raised[i] = error
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+@pytest.fixture
+def all_at_once(monkeypatch):
+    """Nobody commits before everybody has looked at the table."""
+
+    def arranged(runs):
+        barrier, commit = threading.Barrier(runs), state_day.DayRun.commit
+
+        def waiting(self, parts):
+            barrier.wait(60)
+            return commit(self, parts)
+
+        monkeypatch.setattr(state_day.DayRun, "commit", waiting)
+
+    return arranged
+
+
+def test_two_days_at_once_both_land(days, tmp_path, all_at_once, undisturbed):
+    all_at_once(3)
+    state = tmp_path / "state"
+    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", state, n) for n in range(3)]
+    assert together(*calls) == [None] * 3
+    theirs = {day: rows for day, rows in contents(undisturbed[0]).items() if day <= "2026-01-12"}
+    assert contents(state) == theirs
+
+
+def test_the_same_day_at_once_one_wins_and_the_other_is_told(days, tmp_path, all_at_once):
+    all_at_once(2)
+    state = tmp_path / "state"
+    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", state, 0) for n in range(2)]
+    raised = together(*calls)
+    assert [type(error) for error in raised if error is not None] == [OutputError], raised
+    (lost,) = [n for n in range(2) if raised[n] is not None]
+    assert "has been counted by another run" in str(raised[lost])
+    assert [row["account_id"] for row in contents(state)[FIRST.isoformat()]] == list(SEEN[1 - lost])
+    assert versions(state) == 1
+
+
+def test_the_very_same_run_at_once_counts_once(days, tmp_path, all_at_once):
+    all_at_once(2)
+    state = tmp_path / "state"
+    calls = [lambda n=n: count(days[0], tmp_path / f"out-{n}", state, 0) for n in range(2)]
+    assert together(*calls) == [None, None]
+    assert versions(state) == 1
+    assert len(contents(state)[FIRST.isoformat()]) == 2
+
+
+def test_cost_of_a_day_is_flat_beyond_the_window_and_in_accounts_not_seen(tmp_path):
+    config = RunConfig.model_validate(SETTINGS | {"state": {"window_days": 3}})
+    reads, crowded = [], []
+    for n in range(8):
+        file = write(traffic_of(day_number(n), ("ann", "bob"), prompts=5), tmp_path / f"{n}.parquet")
+        reads.append(count(file, tmp_path / f"out-{n}", tmp_path / "state", n, config)["state"]["read"])
+    assert reads[0]["rows"] == 0
+    assert reads[1]["rows"] == 2
+    assert {read["rows"] for read in reads[2:]} == {4}
+    # Compressed sizes differ by some bytes from day to day; they do not grow.
+    sizes = [read["bytes"] for read in reads[2:]]
+    assert max(sizes) < 1.1 * min(sizes)
+    crowd = tuple(f"crowd-{i:04d}" for i in range(300))
+    for n in range(3):
+        who = ("ann", "bob", *crowd) if n < 2 else ("ann", "bob")
+        file = write(traffic_of(day_number(n), who, prompts=2), tmp_path / f"c{n}.parquet")
+        crowded.append(count(file, tmp_path / f"c-{n}", tmp_path / "crowded", n, config)["state"]["read"])
+    # Two accounts in two days: four row groups at most, of 32 rows at most.
+    assert crowded[2]["row_groups"] <= 4
+    assert crowded[2]["rows"] <= 4 * 32
+    assert crowded[1]["rows"] == 302, "where all are seen, all are read"
+
+
+def test_another_encoder_or_atlas_is_refused(tmp_path):
+    open_or_create(str(tmp_path / "t"), Binding("e" * 64, "a" * 64))
+    with pytest.raises(OutputError, match="made with encoder id eeeeeeeeeeee, this run's is ffff"):
+        open_or_create(str(tmp_path / "t"), Binding("f" * 64, "a" * 64))
+    with pytest.raises(OutputError, match="made with atlas id aaaaaaaaaaaa, this run's is bbbb"):
+        open_or_create(str(tmp_path / "t"), Binding("e" * 64, "b" * 64))
+
+
+def test_a_newer_schema_is_refused_by_all(tmp_path, days, after):
+    state = after(1)
+    StateTable(str(state)).set_schema_version(STATES_VERSION + 1)
+    for refused in (
+        lambda: count(days[1], tmp_path / "o", state, 1),
+        lambda: migrate_state(state),
+        lambda: forget_account(state, "ann"),
+    ):
+        with pytest.raises(
+            OutputError, match="schema version 3, this version of coverage_lab knows 2; update"
+        ):
+            refused()
+
+
+def as_version_1(state: Path) -> None:
+    """Make a table what version 1 wrote: without the column `prompts`, in the schema and in every file."""
+    from deltalake import DeltaTable, write_deltalake
+
+    old = pa.schema([field for field in (*STATE_PARTITIONS, *STATES) if field.name != "prompts"])
+    table = DeltaTable(str(state))
+    rows = table.to_pyarrow_table().drop_columns(["prompts"])
+    runs, properties = rows.select(["day", "run"]), table.metadata().configuration
+    for file in state.rglob("bucket-*.parquet"):
+        file.unlink()
+    for entry in (state / "_delta_log").iterdir():
+        entry.unlink()
+    DeltaTable.create(
+        str(state),
+        old,
+        partition_by=["day", "run"],
+        configuration=properties | {"coverage_lab.schema_version": "1"},
+        raise_if_key_not_exists=False,
+    )
+    assert runs.num_rows
+    write_deltalake(str(state), rows.cast(old).sort_by("account_id"), mode="append")
+    # Files of this version are named by bucket.
+    newest = DeltaTable(str(state))
+    paths = pa.table(newest.get_add_actions(flatten=True))["path"].to_pylist()
+    log = state / "_delta_log" / f"{newest.version():020d}.json"
+    text = log.read_text()
+    for i, path in enumerate(paths):
+        renamed = f"{path.rsplit('/', 1)[0]}/bucket-00000-of-00001-{i:016x}.parquet"
+        shutil.move(state / path, state / renamed)
+        text = text.replace(path, renamed)
+    log.write_text(text)
+
+
+@pytest.mark.parametrize("killed_at", [None, "add_missing_columns", "commit", "set_schema_version"])
+def test_a_table_of_version_1_is_brought_up(killed_at, tmp_path, days, undisturbed, after, monkeypatch):
+    state = after(3)
+    as_version_1(state)
+    with pytest.raises(
+        OutputError, match="schema version 1, expected 2; bring it up with `coverage-lab state"
+    ):
+        count(days[3], tmp_path / "last", state, 3)
+    if killed_at is not None:
+        with monkeypatch.context() as patch:
+            whole = getattr(StateTable, killed_at)
+
+            def cut_short(self, *a, **k):
+                if killed_at != "set_schema_version":
+                    whole(self, *a, **k)
+                raise KeyboardInterrupt
+
+            patch.setattr(StateTable, killed_at, cut_short)
+            with pytest.raises(KeyboardInterrupt):
+                migrate_state(state)
+        with pytest.raises(OutputError, match="state migrate"):
+            count(days[3], tmp_path / "last", state, 3)
+    assert migrate_state(state) == (1, 2)
+    count(days[3], tmp_path / "last", state, 3)
+    assert contents(state) == contents(undisturbed[0])
+    assert outputs(tmp_path / "last") == outputs(undisturbed[1][3])
+    before = versions(state)
+    assert migrate_state(state) == (2, 2)
+    assert versions(state) == before
+
+
+def a_folder_with_a_file(state):
+    state.mkdir()
+    (state / "notes.txt").write_text("mine")
+
+
+def a_file(state):
+    state.write_text("mine")
+
+
+def another_delta_table(state):
+    from deltalake import write_deltalake
+
+    write_deltalake(str(state), pa.table({"x": [1]}))
+
+
+def a_broken_log(state):
+    open_or_create(str(state), binding())
+    (state / "_delta_log" / f"{1:020d}.json").write_text('{"add": {"pa')
+
+
+def an_empty_log(state):
+    (state / "_delta_log").mkdir(parents=True)
+    (state / "_delta_log" / f"{0:020d}.json").write_text("")
+
+
+def other_columns(state):
+    from deltalake import DeltaTable
+
+    properties = {
+        "coverage_lab.schema_version": "2",
+        "coverage_lab.encoder_id": binding().encoder_id,
+        "coverage_lab.atlas_id": binding().atlas_id,
+    }
+    schema = pa.schema([*STATE_PARTITIONS, *[field for field in STATES if field.name != "novelty"]])
+    DeltaTable.create(
+        str(state),
+        schema,
+        partition_by=["day", "run"],
+        configuration=properties,
+        raise_if_key_not_exists=False,
+    )
+
+
+def binding():
+    return Binding(HashEncoder.id, tiny_atlas().id)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "words"),
+    [
+        (a_folder_with_a_file, "holds files but no state table"),
+        (a_file, "is a file, expected a folder"),
+        (another_delta_table, "not one of account states"),
+        (a_broken_log, "can't be used"),
+        (an_empty_log, "can't be used|no state table"),
+        (other_columns, "column 'novelty' is not as expected"),
+    ],
+)
+def test_what_is_not_a_state_table_is_refused_and_left_alone(hostile, words, tmp_path, days):
+    state = tmp_path / "state"
+    hostile(state)
+    before = every_byte(tmp_path)
+    for refused in (
+        lambda: count(days[0], tmp_path / "out", state, 0),
+        lambda: forget_account(state, "ann"),
+        lambda: retain_days(state, 1),
+    ):
+        with pytest.raises(OutputError) as error:
+            refused()
+        assert "\n" not in str(error.value)
+    with pytest.raises(OutputError, match=words):
+        count(days[0], tmp_path / "out", state, 0)
+    assert every_byte(tmp_path) == before
+
+
+def test_a_day_without_its_record_is_not_guessed(days, tmp_path, after):
+    state = after(1)
+    for record in (state / "_days").iterdir():
+        record.unlink()
+    with pytest.raises(OutputError, match=r"gone or damaged.*rollback"):
+        count(days[1], tmp_path / "o", state, 1)
+    rollback_day(state, FIRST)
+    count(days[1], tmp_path / "o", state, 1)
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        ("No space left on device", "the disk is full; free some space"),
+        ("first line\nsecond line", r"can't be used \(first line\)"),
+    ],
+)
+def test_a_disk_that_fails_while_files_are_put_counts_nothing(
+    raised, words, days, tmp_path, after, monkeypatch
+):
+    state = after(1)
+    with monkeypatch.context() as patch:
+
+        def fails(*_):
+            raise OSError(raised)
+
+        patch.setattr(StateStore, "put", fails)
+        with pytest.raises(OutputError, match=words):
+            count(days[1], tmp_path / "out", state, 1)
+    assert list(StateTable(str(state)).days()) == [FIRST]
+    count(days[1], tmp_path / "out", state, 1)
+    assert list(StateTable(str(state)).days()) == [FIRST, day_number(1)]
+
+
+@pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "https://store/x?sig=secret", ""])
+def test_an_address_with_a_secret_is_refused_without_repeating_it(url):
+    with pytest.raises(ConfigError, match="--state") as error:
+        state_url(url)
+    assert "secret" not in str(error.value)
+
+
+def test_addresses_and_folders_are_settled(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert state_url("state") == str(tmp_path / "state")
+    assert state_url("s3://bucket/state") == "s3://bucket/state"
+    assert state_url("abfss://container@account.dfs/state") == "abfss://container@account.dfs/state"
+
+
+def test_without_deltalake_the_extra_is_named(monkeypatch, days, tmp_path):
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    for refused in (lambda: count(days[0], tmp_path / "o", tmp_path / "s", 0), lambda: show_state(tmp_path)):
+        with pytest.raises(MissingExtraError, match=r"coverage-lab\[state\]"):
+            refused()
+
+
+@pytest.fixture
+def toml(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('[encoder]\nname = "static"\n[job]\nbuckets = 2\nthreads = 1\n')
+    return path
+
+
+def test_commands_in_a_row(days, tmp_path, capsys, toml):
+    state = tmp_path / "state"
+    for n in range(2):
+        code, out, err = call(
+            capsys,
+            "run",
+            days[n],
+            tmp_path / f"o{n}",
+            "--config",
+            toml,
+            "--state",
+            state,
+            "--day",
+            day_number(n),
+        )
+        assert code == 0, err
+        assert f"to {day_number(n)}" in out
+    code, out, _ = call(capsys, "state", "show", state)
+    assert code == 0
+    assert "2026-01-10" in out
+    assert "2026-01-11" in out
+    assert "28" in out, "prompts of the first day"
+    code, out, err = call(capsys, "state", "rollback", state, "--day", "2026-01-11")
+    assert (code, out) == (2, "")
+    assert "--yes: expected where nobody can be asked" in err
+    assert len(StateTable(str(state)).days()) == 2
+    assert call(capsys, "state", "rollback", state, "--day", "2026-01-11", "--yes")[0] == 0
+    assert list(StateTable(str(state)).days()) == [FIRST]
+    code, out, _ = call(capsys, "state", "forget", state, "ann", "--yes")
+    assert (code, "ann" in out) == (0, False)
+    assert "1 days" in out
+    assert call(capsys, "state", "retain", state, "--days", "5", "--yes")[0] == 0
+    code, out, _ = call(capsys, "state", "migrate", state)
+    assert (code, "nothing to do" in out) == (0, True)
+    code, _, err = call(capsys, "state", "show", tmp_path / "nothing")
+    assert code == 5
+    assert "no state table there" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--state", "s"), "--state and --day"),
+        (("--day", "2026-01-10"), "--state and --day"),
+        (("--recompute",), "expected --state"),
+        (("--allow-repeated-files",), "expected --state"),
+    ],
+)
+def test_options_that_need_each_other(options, words, days, tmp_path, capsys):
+    code, _, err = call(capsys, "run", days[0], tmp_path / "o", *options)
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_analyze_takes_a_day(days, tmp_path):
+    result = coverage_lab.jobs.analyze(
+        pq.read_table(days[0]), config=CONFIG, state=StateDay(tmp_path / "state", FIRST)
+    )
+    assert result.accounts["prompts"].to_pylist() == [14, 14]
+    assert list(StateTable(str(tmp_path / "state")).days()) == [FIRST]
+    assert find_sources(days[0])

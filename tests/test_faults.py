@@ -1,0 +1,312 @@
+"""What the Ray job does when workers, nodes, files, disks or the driver fail: the same tables in the end."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from commands import some_traffic, tables, write
+from ray_faults import Faults, connect
+
+from coverage_lab.config import RunConfig
+from coverage_lab.errors import CoverageLabError, OutputError, TrafficError
+from coverage_lab.jobs import reading, run_job
+
+ray = pytest.importorskip("ray", reason="the Ray job needs the extra 'ray'")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+SETTINGS = {
+    "encoder": {"name": "static"},
+    "traffic": {"as_of": "2026-01-20T00:00:00Z"},
+    "job": {"buckets": 4, "threads": 1, "ray": {"actors": 2, "retries": 1}},
+    "detect": {"review_p": 0.9, "watch_p": 0.99},
+}
+CONFIG = RunConfig.model_validate(SETTINGS)
+FILES = 3
+
+
+def a_day(folder: Path) -> Path:
+    """Traffic in three files, each with two rows that can't be used."""
+    table = some_traffic()
+    prompts = table["prompt"].to_pylist()
+    for row in (5, 6, 130, 131, 250, 251):
+        prompts[row] = None
+    table = table.set_column(2, "prompt", pa.array(prompts))
+    folder.mkdir()
+    for number in range(FILES):
+        write(table.slice(number * 120, 120), folder / f"part-{number}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory):
+    return a_day(tmp_path_factory.mktemp("input") / "day")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(day, tmp_path_factory):
+    """A local run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run_job(day, folder, CONFIG)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One node with two CPUs, which notices soon when another dies."""
+    sooner = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": False, "_system_config": sooner},
+    )
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def connected(cluster, tmp_path_factory):
+    faults = connect(cluster.address, tmp_path_factory.mktemp("faults"))
+    yield faults
+    ray.shutdown()
+
+
+@pytest.fixture
+def faults(connected: Faults, monkeypatch):
+    monkeypatch.setattr(reading, "SMALLEST_SHARE", 1)
+    connected.plan({})
+    for struck in connected.folder.glob("struck-*"):
+        struck.unlink()
+    return connected
+
+
+def done(out: Path) -> dict[str, tuple[int, int]]:
+    """What is finished in a work folder: inode and time of each share's and bucket's file."""
+    found = [*out.glob(".work/buckets/share-*/*"), *out.glob(".work/parts/bucket-*/*")]
+    return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in found}
+
+
+def refused(kind: type[CoverageLabError], day: Path, out: Path) -> str:
+    """What a run on Ray says as it ends with this kind of error, on one line.
+
+    An exception that is kept, as `pytest.raises` keeps it, would keep the run's lock on its folder.
+    """
+    with pytest.raises(kind) as caught:
+        run_job(day, out, CONFIG, ray=True)
+    assert caught.type is kind
+    said = str(caught.value)
+    assert "\n" not in said
+    del caught
+    gc.collect()
+    return said
+
+
+def read_here(day: Path, out: Path) -> None:
+    """Do the first stage without Ray, so that a test of the second needs no readers."""
+
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage == "buckets":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(day, out, CONFIG, progress=stop)
+
+
+def test_a_killed_actor_s_work_is_done_by_another(faults, day, undisturbed, tmp_path):
+    faults.plan({"bucket-00001": "killed once", "share-00002": "killed once"})
+    run_job(day, tmp_path / "out", CONFIG, ray=True)
+    assert tables(tmp_path / "out") == tables(undisturbed)
+    assert sorted(faults.begun()) == sorted(
+        [*(f"share-{at:05d}" for at in (0, 1, 2, 2)), *(f"bucket-{at:05d}" for at in (0, 1, 1, 2, 3))]
+    )
+
+
+@pytest.mark.parametrize("fault", ["killed", "memory limit"])
+def test_a_bucket_that_never_works_keeps_no_other_from_it(fault, faults, day, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    read_here(day, out)
+    faults.plan({"bucket-00000": fault})
+    said = refused(CoverageLabError, day, out)
+    lost = "out of memory" if fault == "memory limit" else "its worker died"
+    assert f"the workers of bucket-00000 ({lost}) were lost each time; all other buckets are done" in said
+    assert "more memory" in said
+    assert faults.begun().count("bucket-00000") == 2, "once, and once more as job.ray.retries says"
+    assert {path.name for path in out.glob(".work/parts/*")} == {f"bucket-{at:05d}" for at in (1, 2, 3)}
+    before = done(out)
+    assert len(before) == FILES * 6 + 3 * 5, "files of a share; tables of a bucket"
+    faults.plan({})
+    kept: list[dict[str, tuple[int, int]]] = []
+    run_job(
+        day,
+        out,
+        CONFIG,
+        ray=True,
+        progress=lambda *told: kept.append(done(out)) if told[0] == "buckets" else None,
+    )
+    assert all(before.items() <= now.items() for now in kept)
+    assert faults.begun() == ["bucket-00000"]
+    assert tables(out) == tables(undisturbed)
+
+
+def test_a_worker_s_own_error_is_told_without_its_words(faults, day, undisturbed, tmp_path):
+    read_here(day, tmp_path / "out")
+    faults.plan({"bucket-00002": "bug"})
+    said = refused(CoverageLabError, day, tmp_path / "out")
+    assert "bucket-00002: " in said
+    assert "TypeError in ray_faults.py:" in said
+    assert "prompt" not in said
+    assert faults.begun().count("bucket-00002") == 1, "it would fail again"
+    assert len(list(tmp_path.glob("out/.work/parts/bucket-*"))) == 3
+
+
+def test_a_file_that_kills_its_reader_is_named_and_all_else_read(faults, day, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    faults.plan({"part-1.parquet": "killed"})
+    said = refused(TrafficError, day, out)
+    assert said.startswith("input file part-1.parquet: ")
+    assert "reader was lost each time (its worker died)" in said
+    before = done(out)
+    assert {Path(file).parent.name for file in before} == {"share-00000", "share-00002"}
+    faults.plan({})
+    run_job(day, out, CONFIG, ray=True)
+    assert [name for name in faults.begun() if name.startswith("share")] == ["share-00001"]
+    assert tables(out) == tables(undisturbed)
+
+
+def test_a_damaged_file_is_named_and_all_else_read(faults, day, tmp_path):
+    """Its footer is whole, so that only reading tells."""
+    poisoned = tmp_path / "day"
+    poisoned.mkdir()
+    for file in day.iterdir():
+        content = bytearray(file.read_bytes())
+        if file.name == "part-0.parquet":
+            content[4:2000] = bytes(1996)
+        (poisoned / file.name).write_bytes(content)
+    assert refused(TrafficError, poisoned, tmp_path / "out").startswith("input file part-0.parquet: can't be")
+    assert len(list(tmp_path.glob("out/.work/buckets/share-*"))) == 2
+
+
+def test_a_truncated_file_is_refused_before_any_work(faults, day, tmp_path):
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes((day / "part-0.parquet").read_bytes()[:-100])
+    assert "input file cut.parquet: can't be read" in refused(TrafficError, cut, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line_and_gone_on_from(faults, day, undisturbed, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can't be mounted here: needs root")
+    try:
+        # What fits: nothing of the first stage; the first stage, but not the buckets' tables.
+        for size, finished in (("64k", "spread.json"), ("256k", None)):
+            subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+            assert "the disk is full" in refused(OutputError, day, disk / "out")
+            if finished is not None:
+                assert not (disk / "out/.work" / finished).exists()
+        assert (disk / "out/.work/spread.json").exists()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        faults.plan({})
+        run_job(day, disk / "out", CONFIG, ray=True)
+        assert not any(name.startswith("share") for name in faults.begun())
+        assert tables(disk / "out") == tables(undisturbed)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+#: A driver that is killed at a point; without one it runs to the end.
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+from coverage_lab.config import RunConfig
+from coverage_lab.jobs import gather, output, reading, run
+point, address, day, out, config = sys.argv[1:]
+config = RunConfig.model_validate_json(config)
+reading.SMALLEST_SHARE = 1
+def die(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+def progress(stage, done, total):
+    if ((point, stage) == ("in read", "read") and done) or (point, stage, done) == ("in work", "buckets", 2):
+        die()
+if point == "before work": run._work = die
+if point == "before gather": run.gather = die
+if point == "in gather":
+    written = gather.write_table
+    gather.write_table = lambda table, path: die() if path.name.startswith("flags") else written(table, path)
+if point == "before report": run.write_report = die
+if point == "before finish": output.OutputFolder.finish = die
+job = config.job.model_copy(update={"ray": config.job.ray.model_copy(update={"address": address})})
+run.run_job(day, Path(out), config.model_copy(update={"job": job}), ray=True, progress=progress)
+"""
+POINTS = (
+    "in read",
+    "before work",
+    "in work",
+    "before gather",
+    "in gather",
+    "before report",
+    "before finish",
+    "never",
+)
+
+
+def test_a_driver_killed_at_every_stage_goes_on_each_time(cluster, faults, day, undisturbed, tmp_path):
+    """One run that is killed seven times: each driver goes on from where the one before was killed."""
+    out = tmp_path / "out"
+    finished: dict[str, tuple[int, int]] = {}
+    counts = []
+    for point in POINTS:
+        words = [point, cluster.address, str(day), str(out), CONFIG.model_dump_json()]
+        ended = subprocess.run(
+            [sys.executable, "-c", DRIVER, *words], check=False, stderr=subprocess.PIPE, text=True
+        )
+        assert ended.returncode == (0 if point == "never" else -9), (point, ended.stderr[-2000:])
+        assert (out / "run.json").exists() == (point == "never"), point
+        if point != "never":
+            now = done(out)
+            kept = {file: now.get(file) for file in finished}
+            assert kept == finished, f"{point}: what was finished before was done again"
+            finished = now
+            counts.append(
+                (len(list(out.glob(".work/buckets/share-*"))), len(list(out.glob(".work/parts/bucket-*"))))
+            )
+    assert tables(out) == tables(undisturbed)
+    assert 1 <= counts[0][0] <= FILES
+    assert counts[1] == (FILES, 0)
+    assert counts[2][0] == FILES
+    assert 2 <= counts[2][1] <= 4
+    assert counts[3:] == [(FILES, 4)] * 4
+
+
+def test_a_lost_node_s_bucket_is_done_on_another(cluster, faults, day, undisturbed, tmp_path):
+    """The second node's actor is held in its bucket until the node is gone."""
+    out = tmp_path / "out"
+    second = cluster.add_node(num_cpus=2)
+    faults.plan({f"bucket-{at:05d}": f"held on {second.node_id}" for at in range(4)})
+    three = CONFIG.job.ray.model_copy(update={"actors": 3})
+    config = CONFIG.model_copy(update={"job": CONFIG.job.model_copy(update={"ray": three})})
+    gone: list[str] = []
+
+    def lose() -> None:
+        while not gone:
+            held = [name for name, node in faults.log() if node == second.node_id and "bucket" in name]
+            if held:
+                cluster.remove_node(second, allow_graceful=False)
+                gone.extend(held)
+            time.sleep(0.05)
+
+    watcher = threading.Thread(target=lose, daemon=True)
+    watcher.start()
+    run_job(day, out, config, ray=True)
+    watcher.join(timeout=60)
+    assert gone, "no bucket was given to the second node"
+    assert tables(out) == tables(undisturbed)
+    begun = [name for name in faults.begun() if name.startswith("bucket")]
+    assert sorted(begun) == sorted([*(f"bucket-{at:05d}" for at in range(4)), *gone])
