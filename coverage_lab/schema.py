@@ -241,6 +241,11 @@ STATES = pa.schema(
         _required("opening_sums", _list(pa.float64())),
         _required("end_users", _list(pa.int64())),
         _required("sessions", _list(pa.int64())),
+        # what was seen of the account up to this day (`coverage_lab.detect.trajectory.Watched`) and by which
+        # scorecard; null where nobody looked. Since version 2.
+        pa.field("look_model", pa.string()),
+        pa.field("looks", pa.int64()),
+        pa.field("highest", pa.float64()),
     ]
 )
 
