@@ -73,9 +73,18 @@ class EncoderChoice(StrEnum):
     minilm = "minilm"
 
 
+class RunEncoderChoice(StrEnum):
+    """What `run` can judge with: an encoder, or both in turn."""
+
+    static = "static"
+    minilm = "minilm"
+    cascade = "cascade"
+
+
 class Precision(StrEnum):
     """What a transformer computes in."""
 
+    auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
@@ -91,6 +100,15 @@ EncoderOption = Annotated[
         "--encoder",
         help="`minilm`: a transformer, the default where a GPU is found. `static`: its distilled word "
         "vectors, much faster, the default on a CPU.",
+    ),
+]
+RunEncoderOption = Annotated[
+    RunEncoderChoice | None,
+    typer.Option(
+        "--encoder",
+        help="`minilm`: a transformer, the default where a GPU is found. `static`: its distilled word "
+        "vectors, much faster, the default on a CPU. `cascade`: `static` for all accounts, `minilm` for "
+        "those that it can't clear.",
     ),
 ]
 
@@ -137,7 +155,7 @@ def _bars() -> Iterator[Progress]:
         yield report
 
 
-def _configured(config: Path | None, encoder: EncoderChoice | None) -> RunConfig:
+def _configured(config: Path | None, encoder: EncoderChoice | RunEncoderChoice | None) -> RunConfig:
     settings = load_config(config)
     return settings if encoder is None else settings.with_encoder(encoder.value)
 
@@ -154,7 +172,7 @@ def run(
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")],
     config: ConfigOption = None,
-    encoder: EncoderOption = None,
+    encoder: RunEncoderOption = None,
     ray: Annotated[
         bool, typer.Option("--ray", help="Work in Ray actors (`job.ray` in the config); same tables.")
     ] = False,
@@ -378,7 +396,10 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
     encoder: EncoderOption = None,
     precision: Annotated[
-        Precision, typer.Option(help="Of `minilm`; `bfloat16` is much faster on a GPU.")
+        Precision,
+        typer.Option(
+            help="Of `minilm`; `bfloat16` is much faster on a GPU. `auto`: what the device is fast in."
+        ),
     ] = Precision.float32,
     together: Annotated[
         Path | None,

@@ -65,8 +65,10 @@ class EncoderConfig(_Frozen):
         description="of minilm; auto: packed (no padding) for BERT models with mean pooling, else "
         "sentence-transformers",
     )
-    tokenizer: Literal["tokenizers", "nanotoken"] = Field(
-        default="tokenizers", description="of the engines packed and openvino; the same ids from both"
+    tokenizer: Literal["auto", "tokenizers", "nanotoken"] = Field(
+        default="auto",
+        description="of static and of the engines packed and openvino; the same ids from both; auto: "
+        "nanotoken (faster) where it is installed and can do the model's tokenizer, else tokenizers",
     )
     batch_tokens: int | None = Field(
         default=None, ge=64, description="of the engines packed and openvino; by device when not given"

@@ -1,5 +1,7 @@
 """Texts that a tokenizer may get wrong, written for the tests."""
 
+from hypothesis import strategies as st
+
 TEXTS = (
     "How do I repot a basil plant?",
     "",
@@ -22,3 +24,18 @@ TEXTS = (
     "Which trains run from the harbour to the old town on a Sunday morning? " * 40,
     "one two three " * 700,
 )
+
+#: What WordPiece's normaliser and splitter treat each in its own way.
+_CHARACTERS = st.text(
+    st.one_of(
+        st.characters(codec="utf-8"),
+        st.sampled_from(
+            "aZ09 .,'-_\t\n\r\x00\x0b\x0c\x1c\x85\xa0\u200b\u2028\u3000\ufffdßİıΣσςéè́̈ﬁ中文字한국あ😀👨‍👩🏽"
+        ),
+    ),
+    max_size=60,
+)
+_WORDS = st.sampled_from(
+    ["basil", "[UNK]", "[PAD]", "[CLS]", "##ing", "unaffable" * 30, "x" * 101, "x" * 100]
+)
+any_text = st.one_of(_CHARACTERS, st.lists(st.one_of(_WORDS, _CHARACTERS), max_size=6).map("".join))

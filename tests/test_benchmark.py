@@ -386,7 +386,9 @@ def test_options_reach_the_encoder_and_the_cache(folder, tmp_path, monkeypatch, 
 
     def load(config, **_):
         asked.append(config)
-        return WordsEncoder()
+        encoder = WordsEncoder()
+        encoder.precision = config.precision
+        return encoder
 
     monkeypatch.setattr(evaluation, "load_encoder", load)
     small = (*SMALL, "--no-baselines", "--rows", 60, "--longest", 50, "--accounts", 12)

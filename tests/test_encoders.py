@@ -103,7 +103,6 @@ def test_importing_and_resolving_static_leaves_the_big_libraries_alone() -> None
         ({"device": "cuda"}, "encoder.device"),
         ({"precision": "float16"}, "encoder.precision"),
         ({"engine": "packed"}, "encoder.engine"),
-        ({"tokenizer": "nanotoken"}, "encoder.tokenizer"),
         ({"compile": True}, "encoder.compile"),
     ],
 )

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_texts import any_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer as Library
 
 from coverage_lab.config import EncoderConfig
 from coverage_lab.encoders import Encoder, load_encoder, static
+from coverage_lab.encoders.tokenizer import Tokenizer, TokenizerName, load_tokenizer
 from coverage_lab.encoders.unit import unit_rows
-from coverage_lab.encoders.wordpiece import TokenizerName, WordPiece, load_wordpiece
 from coverage_lab.errors import ConfigError, MissingExtraError
 
 TEXTS = [
@@ -33,7 +34,7 @@ TEXTS = [
 NO_KNOWN_TOKEN = ["😀", "ප්‍රශ්නය", "\u200b", "😀 😀"]
 
 Token = tuple[NDArray[np.float32], str]
-Both = tuple[WordPiece, WordPiece]
+Both = tuple[Tokenizer, Tokenizer]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,7 @@ def distilled(encoder: Encoder) -> Token:
 def both(distilled: Token) -> Both:
     """Hugging Face's tokenizer and nanotoken's, of the same description."""
     one, other = (
-        load_wordpiece(distilled[1], library=library, purpose="the test")
-        for library in ("tokenizers", "nanotoken")
+        load_tokenizer(name, distilled[1], special_tokens=False) for name in ("tokenizers", "nanotoken")
     )
     return one, other
 
@@ -85,48 +85,33 @@ def test_agrees_with_model2vec(encoder: Encoder, distilled: Token) -> None:
     from model2vec import StaticModel
 
     vectors, tokenizer = distilled
-    theirs = StaticModel(vectors, Tokenizer.from_str(tokenizer), normalize=True, max_length=None)
+    theirs = StaticModel(vectors, Library.from_str(tokenizer), normalize=True, max_length=None)
     np.testing.assert_allclose(encoder.encode(TEXTS), theirs.encode(TEXTS), atol=2e-6)
 
 
-#: What WordPiece's normaliser and splitter treat each in its own way.
-_HOSTILE = st.text(
-    st.one_of(
-        st.characters(codec="utf-8"),
-        st.sampled_from(
-            "aZ09 .,'-_\t\n\r\x00\x0b\x0c\x1c\x85\xa0\u200b\u2028\u3000\ufffdßİıΣσςéè́̈ﬁ中文字한국あ😀👨‍👩🏽"
-        ),
-    ),
-    max_size=60,
-)
-_WORDS = st.sampled_from(
-    ["basil", "[UNK]", "[PAD]", "[CLS]", "##ing", "unaffable" * 30, "x" * 101, "x" * 100]
-)
-
-
-@given(texts=st.lists(st.one_of(_HOSTILE, st.lists(st.one_of(_WORDS, _HOSTILE), max_size=6).map("".join))))
+@given(texts=st.lists(any_text))
 @settings(max_examples=400, deadline=None)
 def test_both_tokenizers_find_the_same_ids(both: Both, texts: list[str]) -> None:
     """Oracle: Hugging Face's `tokenizers`, which nanotoken says that it reproduces."""
-    for ours, theirs in zip(both[1].encode(texts), both[0].encode(texts), strict=True):
-        assert ours.dtype == theirs.dtype == np.int32
-        np.testing.assert_array_equal(ours, theirs)
+    theirs, ours = (tokenizer.tokenize(texts) for tokenizer in both)
+    np.testing.assert_array_equal(ours.ids, theirs.ids)
+    np.testing.assert_array_equal(ours.offsets, theirs.offsets)
 
 
-def _whole(described: str) -> Tokenizer:
+def _whole(described: str) -> Library:
     """Hugging Face's tokenizer without the length at which the description cuts."""
-    tokenizer = Tokenizer.from_str(described)
+    tokenizer = Library.from_str(described)
     tokenizer.no_truncation()
     return tokenizer
 
 
 def test_ids_are_the_library_s_own(both: Both, distilled: Token) -> None:
     plain = _whole(distilled[1])
-    for wordpiece in both:
-        ids, offsets = wordpiece.encode([*TEXTS, ""])
-        found = [ids[start:stop].tolist() for start, stop in pairwise(offsets.tolist())]
+    for tokenizer in both:
+        tokens = tokenizer.tokenize([*TEXTS, ""])
+        found = [tokens.ids[start:stop].tolist() for start, stop in pairwise(tokens.offsets.tolist())]
         assert found == [plain.encode(text, add_special_tokens=False).ids for text in [*TEXTS, ""]]
-        assert wordpiece.id_of("basil") == plain.token_to_id("basil")
+        assert tokenizer.id_of("basil") == plain.token_to_id("basil")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -154,20 +139,19 @@ def test_a_thread_s_error_is_raised(encoder: Encoder) -> None:
         encoder.encode([*TEXTS * 200, 3])  # type: ignore[list-item]
 
 
-def test_auto_says_which_tokenizer_it_took(caplog: pytest.LogCaptureFixture, distilled: Token) -> None:
-    with caplog.at_level(logging.INFO):
-        made = static.load_static()
-    assert made.tokenizer == "nanotoken"
-    assert [record.message for record in caplog.records] == [
-        "the static encoder: auto chose the library nanotoken"
-    ]
+@pytest.mark.parametrize("tokenizer", ["auto", "tokenizers", "nanotoken"])
+def test_the_config_s_tokenizer_is_the_static_encoder_s(tokenizer: TokenizerName, encoder: Encoder) -> None:
+    made = load_encoder(EncoderConfig(name="static", tokenizer=tokenizer))
+    assert isinstance(made, static.StaticEncoder)
+    assert made.tokenizer == ("nanotoken" if tokenizer == "auto" else tokenizer)
+    np.testing.assert_array_equal(made.encode(TEXTS), encoder.encode(TEXTS))
 
 
-def test_a_tokenizer_that_nanotoken_cannot_reproduce_is_refused_by_name(distilled: Token) -> None:
-    described = json.loads(distilled[1])
-    described["model"] = {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}
-    with pytest.raises(ConfigError, match=r"^encoder.tokenizer: nanotoken can't reproduce the test's"):
-        load_wordpiece(json.dumps(described), library="nanotoken", purpose="the test")
+def test_auto_without_nanotoken_changes_no_bit(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nanotoken", None)
+    made = static.load_static()
+    assert made.tokenizer == "tokenizers"
+    np.testing.assert_array_equal(made.encode(TEXTS), encoder.encode(TEXTS))
 
 
 def test_meaning_survives_distillation(encoder: Encoder) -> None:

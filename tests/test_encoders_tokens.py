@@ -1,40 +1,19 @@
-"""Ragged token ids, the tokenizers that make them, and the thread that tokenizes ahead."""
+"""Ragged token ids, their batches, and the thread that tokenizes ahead."""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hostile_texts import TEXTS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coverage_lab.encoders.batches import packed_batches, padded_batches
-from coverage_lab.encoders.packaged import packaged_minilm
-from coverage_lab.encoders.tokens import (
-    HuggingFaceTokenizer,
-    NanoTokenizer,
-    Tokenizer,
-    Tokens,
-    ahead,
-    load_tokenizer,
-)
-from coverage_lab.errors import ConfigError, MissingExtraError
-
-
-def recipe() -> str:
-    return (packaged_minilm() / "tokenizer.json").read_text(encoding="utf-8")
-
-
-@cache
-def both() -> tuple[Tokenizer, Tokenizer]:
-    return load_tokenizer("tokenizers", recipe(), window=12), load_tokenizer("nanotoken", recipe(), window=12)
+from coverage_lab.encoders.tokens import Tokens, ahead
 
 
 def as_lists(tokens: Tokens) -> list[list[int]]:
@@ -42,51 +21,6 @@ def as_lists(tokens: Tokens) -> list[list[int]]:
         tokens.ids[start:stop].tolist()
         for start, stop in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)
     ]
-
-
-@pytest.mark.parametrize("window", [16, 256])
-def test_ids_are_those_of_sentence_transformers(window: int) -> None:
-    """Oracle: the library's own tokenizing, padding taken off by its mask."""
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(str(packaged_minilm()), device="cpu", local_files_only=True)
-    model.max_seq_length = window
-    tokens = HuggingFaceTokenizer(recipe(), window=window).tokenize(TEXTS)
-    theirs = model.tokenize(list(TEXTS))
-    expected = [
-        ids[mask.bool()].tolist()
-        for ids, mask in zip(theirs["input_ids"], theirs["attention_mask"], strict=True)
-    ]
-    assert as_lists(tokens) == expected
-    assert (tokens.ids.dtype, tokens.offsets.dtype) == (np.int32, np.int64)
-    assert tokens.lengths.max() == window
-
-
-@pytest.mark.parametrize("window", [3, 16, 256])
-def test_nanotoken_gives_the_same_ids(window: int) -> None:
-    ours = HuggingFaceTokenizer(recipe(), window=window).tokenize(TEXTS)
-    theirs = NanoTokenizer(recipe(), window=window).tokenize(TEXTS)
-    assert as_lists(theirs) == as_lists(ours)
-    assert (theirs.ids.dtype, theirs.offsets.dtype) == (np.int32, np.int64)
-
-
-@given(st.lists(st.text(max_size=40), max_size=8))
-def test_nanotoken_gives_the_same_ids_of_any_text(texts: list[str]) -> None:
-    ours, theirs = both()
-    assert as_lists(theirs.tokenize(texts)) == as_lists(ours.tokenize(texts))
-
-
-def test_nanotoken_that_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nanotoken", None)
-    with pytest.raises(MissingExtraError, match=r"nanotoken.*coverage-lab\[fast\]"):
-        load_tokenizer("nanotoken", recipe(), window=8)
-
-
-def test_nanotoken_refuses_another_kind_of_tokenizer() -> None:
-    from tokenizers import Tokenizer, models
-
-    with pytest.raises(ConfigError, match=r"encoder\.tokenizer: 'nanotoken'"):
-        load_tokenizer("nanotoken", Tokenizer(models.BPE()).to_str(), window=8)
 
 
 @given(

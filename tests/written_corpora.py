@@ -81,6 +81,7 @@ class WordsEncoder:
     id = hashlib.sha256(b"tests: words encoder").hexdigest()
     dim = 24
     device = "cpu"
+    precision = "float32"
 
     def __init__(self) -> None:
         self._known: dict[str, np.ndarray] = {}

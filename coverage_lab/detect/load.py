@@ -75,7 +75,7 @@ def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) 
     stages = (
         _judge(
             config,
-            EncoderConfig(name="static"),
+            EncoderConfig(name="static", tokenizer=config.encoder.tokenizer),
             config.cascade.atlas,
             "cascade.scorecard",
             threads=threads,

@@ -48,7 +48,7 @@ def load_encoder(
     Parameters
     ----------
     config
-        All but `name` are for ``minilm``; the static encoder is float32 on the CPU.
+        All but `name` and `tokenizer` are for ``minilm``; the static encoder is float32 on the CPU.
     threads
         CPU threads for the whole process from now on; the libraries' own choice when None.
     progress
@@ -72,7 +72,7 @@ def load_encoder(
     _check_static_options(config)
     from coverage_lab.encoders.static import load_static
 
-    return load_static(threads=threads, progress=progress)
+    return load_static(threads=threads, tokenizer=config.tokenizer, progress=progress)
 
 
 def _check_static_options(config: EncoderConfig) -> None:
@@ -90,10 +90,6 @@ def _check_static_options(config: EncoderConfig) -> None:
         raise ConfigError(f"encoder.precision: the static encoder is float32, got '{config.precision}'")
     if config.engine != "auto":
         raise ConfigError(f"encoder.engine: the static encoder has no other engine, got '{config.engine}'")
-    if config.tokenizer != "tokenizers":
-        raise ConfigError(
-            f"encoder.tokenizer: the static encoder uses 'tokenizers' only, got '{config.tokenizer}'"
-        )
     if config.compile:
         raise ConfigError("encoder.compile: the static encoder has nothing to compile")
 

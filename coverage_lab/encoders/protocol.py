@@ -25,6 +25,8 @@ class Encoder(Protocol):
         Length of a vector.
     device : str
         Where it runs: ``cpu`` or ``cuda``.
+    precision : str
+        What its layers compute in: ``float32``, ``bfloat16`` or ``float16``; no part of `id`.
     """
 
     @property
@@ -45,6 +47,11 @@ class Encoder(Protocol):
     @property
     def device(self) -> str:
         """Where it runs."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What its layers compute in."""
         ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

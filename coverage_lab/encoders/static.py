@@ -5,7 +5,7 @@ token of its vocabulary, reduced by PCA, weighted by smooth inverse frequency (A
 vector is the mean of its tokens' vectors, scaled to unit norm.
 
 Almost all of the time goes into finding the tokens, so that is left to the fastest exact tokenizer that is
-installed (`coverage_lab.encoders.wordpiece`); the means of a window of prompts are one sparse product,
+installed (`coverage_lab.encoders.tokenizer`); the means of a window of prompts are one sparse product,
 (prompts × tokens) · (tokens × dimensions).
 """
 
@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_lab.encoders.packaged import MAX_CHARACTERS, WEIGHTS_SHA256, file_sha256, packaged_minilm
+from coverage_lab.encoders.tokenizer import Tokenizer, TokenizerName, limit_tokenizer_threads, load_tokenizer
 from coverage_lab.encoders.transformer import quiet_transformers
 from coverage_lab.encoders.unit import unit_rows
-from coverage_lab.encoders.wordpiece import TokenizerName, WordPiece, load_wordpiece
 from coverage_lab.errors import ConfigError, MissingExtraError
 from coverage_lab.progress import Progress, silent
 
@@ -79,14 +79,15 @@ class StaticEncoder:
     name = "static"
     id = RECIPE_ID
     device = "cpu"
+    precision = "float32"
 
-    def __init__(self, wordpiece: WordPiece, vectors: NDArray[np.float32], *, threads: int) -> None:
-        self._wordpiece = wordpiece
+    def __init__(self, tokenizer: Tokenizer, vectors: NDArray[np.float32], *, threads: int) -> None:
+        self._tokenizer = tokenizer
         self._vectors = vectors
-        self._unknown = wordpiece.id_of(_UNKNOWN_TOKEN)
-        # The other library has threads of its own, and would be given the same cores twice.
-        self._threads = threads if wordpiece.releases_the_interpreter else 1
-        self.tokenizer = wordpiece.name
+        self._unknown = tokenizer.id_of(_UNKNOWN_TOKEN)
+        # A tokenizer with threads of its own would be given the same cores twice.
+        self._threads = 1 if tokenizer.own_threads else threads
+        self.tokenizer = tokenizer.name
         self.dim = int(vectors.shape[1])
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -113,9 +114,9 @@ class StaticEncoder:
         # SciPy takes longer to import than the command line takes to print its help.
         from scipy.sparse import csr_array
 
-        ids, offsets = self._wordpiece.encode(texts)
-        known = (ids != self._unknown).astype(np.float32)
-        counts = csr_array((known, ids, offsets), shape=(len(texts), len(self._vectors)))
+        tokens = self._tokenizer.tokenize(texts)
+        known = (tokens.ids != self._unknown).astype(np.float32)
+        counts = csr_array((known, tokens.ids, tokens.offsets), shape=(len(texts), len(self._vectors)))
         sums: NDArray[np.float32] = counts @ self._vectors
         sums[counts.sum(axis=1) == 0] = self._vectors[self._unknown]
         return unit_rows(sums)
@@ -139,7 +140,7 @@ def load_static(
     threads
         CPU threads; all cores when None.
     tokenizer : {"auto", "tokenizers", "nanotoken"}
-        As `coverage_lab.encoders.wordpiece.load_wordpiece`; the vectors are the same.
+        As `coverage_lab.encoders.tokenizer.load_tokenizer`; the vectors are the same.
     progress
         Told about the distillation.
 
@@ -151,12 +152,10 @@ def load_static(
         model2vec, the packaged MiniLM or the tokenizer asked for is not installed.
     """
     if threads is not None:
-        # The tokenizer's pool has no other switch; the size holds if set before its first use.
-        os.environ["RAYON_NUM_THREADS"] = str(threads)
-        os.environ["TOKENIZERS_PARALLELISM"] = "false" if threads == 1 else "true"
-    described, vectors = cached_model(threads, progress=progress)
-    wordpiece = load_wordpiece(described, library=tokenizer, purpose=_PURPOSE)
-    return StaticEncoder(wordpiece, vectors, threads=os.cpu_count() or 1 if threads is None else threads)
+        limit_tokenizer_threads(threads)
+    recipe, vectors = cached_model(threads, progress=progress)
+    made = load_tokenizer(tokenizer, recipe, special_tokens=False, own_threads=False)
+    return StaticEncoder(made, vectors, threads=os.cpu_count() or 1 if threads is None else threads)
 
 
 def cache_folder() -> Path:

@@ -14,7 +14,8 @@ from coverage_lab.encoders.cache import VectorCache
 from coverage_lab.encoders.packaged import MAX_CHARACTERS
 from coverage_lab.encoders.protocol import Engine, Precision
 from coverage_lab.encoders.recognise import BertShape
-from coverage_lab.encoders.tokens import Tokenizer, Tokens, ahead
+from coverage_lab.encoders.tokenizer import Tokenizer
+from coverage_lab.encoders.tokens import Tokens, ahead
 
 #: Texts that are tokenized, sorted by length and searched for duplicates together.
 WINDOW = {"cpu": 1_024, "cuda": 8_192}
@@ -91,6 +92,8 @@ class TokenEncoder:
     ----------
     engine, precision : str
         Of the runner.
+    tokenizer : str
+        Which library finds the tokens: ``nanotoken`` or ``tokenizers``.
     encoded : int
         Texts that the model itself has computed so far; the others were duplicates.
     """
@@ -100,6 +103,7 @@ class TokenEncoder:
     ) -> None:
         self.name, self.id, self.device, self.dim = name, identity, runner.device, runner.shape.width
         self.engine, self.precision, self.shape = runner.engine, runner.precision, runner.shape
+        self.tokenizer = tokenizer.name
         self.encoded = 0
         self._runner, self._tokenizer = runner, tokenizer
         self._window = WINDOW[runner.device]

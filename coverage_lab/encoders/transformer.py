@@ -17,7 +17,7 @@ from coverage_lab.config import EncoderConfig
 from coverage_lab.encoders.packaged import MAX_CHARACTERS, file_sha256, packaged_minilm
 from coverage_lab.encoders.protocol import Engine, Precision
 from coverage_lab.encoders.recognise import BertShape, recognise
-from coverage_lab.encoders.tokens import limit_tokenizer_threads, load_tokenizer
+from coverage_lab.encoders.tokenizer import limit_tokenizer_threads, load_tokenizer
 from coverage_lab.encoders.unit import unit_rows
 from coverage_lab.errors import ConfigError, MissingExtraError
 
@@ -136,10 +136,9 @@ def load_transformer(config: EncoderConfig, *, threads: int | None) -> Transform
         if config.engine != "auto":
             raise ConfigError(f"encoder.engine: '{config.engine}' can't run '{name}': it has {shape}")
         _log.info("encoder.engine: auto chose sentence-transformers for '%s': it has %s", name, shape)
-    if config.tokenizer != "tokenizers":
+    if config.tokenizer == "nanotoken":
         raise ConfigError(
-            "encoder.tokenizer: the engine sentence-transformers uses the model's own, "
-            f"got '{config.tokenizer}'"
+            "encoder.tokenizer: the engine sentence-transformers uses the model's own, got 'nanotoken'"
         )
     if config.compile:
         raise ConfigError("encoder.compile: the engine sentence-transformers compiles nothing")

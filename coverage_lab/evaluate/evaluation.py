@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 import coverage_lab
 from coverage_lab.config import EncoderConfig
-from coverage_lab.encoders import load_encoder
+from coverage_lab.encoders import Encoder, load_encoder
 from coverage_lab.errors import ConfigError, OutputError
 from coverage_lab.evaluate.bank import build_bank
 from coverage_lab.evaluate.baselines import BASELINES, Baseline
@@ -116,7 +116,7 @@ def evaluate_corpora(
     )
     check_training(bank, cast, settings=settings)
     model = load_encoder(encoder, progress=progress)
-    vectors = VectorCache(model, _cache_of(cache, encoder)).encode(bank.texts, progress=progress)
+    vectors = VectorCache(model, _cache_of(cache, model)).encode(bank.texts, progress=progress)
     scored = run_benchmark(bank, cast, vectors, model, settings=settings, baselines=chosen, progress=progress)
     results = summarise(
         scored,
@@ -134,7 +134,7 @@ def evaluate_corpora(
                 "judge": "" if judge is None else ",".join(map(str, judge)),
                 "cells": ",".join(map(str, cells)),
                 "train": str(train),
-                "precision": encoder.precision,
+                "precision": model.precision,
                 "together": hashlib.sha256(together.read_bytes()).hexdigest() if together is not None else "",
             },
             detector=DETECTOR,
@@ -174,7 +174,7 @@ def _chosen(names: Sequence[str] | None) -> tuple[Baseline, ...]:
     return BASELINES if names is None else tuple(b for name, b in known.items() if name in names)
 
 
-def _cache_of(cache: Path | None, encoder: EncoderConfig) -> Path | None:
+def _cache_of(cache: Path | None, encoder: Encoder) -> Path | None:
     """Name the folder; an encoder's id says nothing of its precision, and digits must not depend on it."""
     return cache if cache is None or encoder.precision == "float32" else cache / encoder.precision
 

@@ -36,7 +36,7 @@ def analyze(
     traffic: str | Path | pa.Table,
     *,
     output: str | Path | None = None,
-    encoder: Literal["auto", "static", "minilm"] = "auto",
+    encoder: Literal["auto", "static", "minilm", "cascade"] = "auto",
     config: RunConfig | str | Path | None = None,
     ray: bool = False,
     overwrite: bool = False,
@@ -51,7 +51,7 @@ def analyze(
         File, folder or glob, or an Arrow table with at least `account_id`, `timestamp`, `prompt`.
     output : str or Path, optional
         Folder to keep the results in; a temporary one that is removed when not given.
-    encoder : {"auto", "static", "minilm"}
+    encoder : {"auto", "static", "minilm", "cascade"}
         Overrides the config's encoder unless it is "auto".
     config : RunConfig or path of a TOML file, optional
     ray, overwrite : bool
