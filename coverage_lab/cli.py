@@ -420,6 +420,14 @@ def evaluate(
     ] = 600,
     repeats: Annotated[int, typer.Option(help="Harvests of each corpus, on each rung.", min=1)] = 1,
     longest: Annotated[int, typer.Option(help="Prompts of an account at most.", min=50)] = 1000,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZES",
+            help="Judge accounts at these sizes only, for instance `1000,5000`: for many accounts in less "
+            "time. Models are the same either way.",
+        ),
+    ] = None,
     baselines: Annotated[
         bool,
         typer.Option("--baselines/--no-baselines", help="Run the published methods beside the detector."),
@@ -472,6 +480,7 @@ def evaluate(
             accounts=accounts,
             repeats=repeats,
             longest=longest,
+            judge=None if judge is None else _numbers(judge, option="--judge", example="1000,5000"),
             cells=_three_cells(cells),
             train=train,
             cache=cache,
@@ -484,11 +493,18 @@ def evaluate(
 
 
 def _three_cells(cells: str) -> tuple[int, int, int]:
+    example = "64,512,4096"
+    sizes = _numbers(cells, option="--cells", example=example)
+    if len(sizes) != 3:
+        raise ConfigError(f"--cells {cells!r}: expected three numbers such as {example}")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _numbers(text: str, *, option: str, example: str) -> tuple[int, ...]:
     try:
-        coarse, middle, fine = (int(part) for part in cells.split(","))
+        return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"--cells {cells!r}: expected three numbers such as 64,512,4096") from error
-    return coarse, middle, fine
+        raise ConfigError(f"{option} {text!r}: expected numbers such as {example}") from error
 
 
 @atlas_app.command("build")

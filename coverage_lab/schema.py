@@ -125,6 +125,8 @@ ARCHETYPES = (
 
 #: What a reviewer weighs beside score and p-value, in `ACCOUNTS` and `FLAGS` alike.
 _EVIDENCE = (
+    # the p-value of this look alone; null in a run without state, where p_value is just that
+    pa.field("p_today", pa.float64()),
     # Benjamini-Hochberg adjusted p-value among the run's accounts that were judged (a p-value and at least
     # detect.min_prompts prompts); null for the others, and in the service, which sees one request only
     pa.field("q_value", pa.float64()),
@@ -148,7 +150,9 @@ ACCOUNTS = pa.schema(
         _required("sessions", pa.int64()),  # distinct sessions named; 0 = none named
         # 0..1, higher = more like harvesting; score and p-value are null where no scorecard fits the atlas
         pa.field("score", pa.float64()),
-        pa.field("p_value", pa.float64()),  # conformal, against benign accounts of similar size
+        # conformal, against benign accounts of similar size; in a run with state of the highest standing over
+        # all days that the account was looked at, against benign accounts as they grew
+        pa.field("p_value", pa.float64()),
         pa.field("style_points", pa.float64()),  # log-odds of the score that prompt style adds, any sign
         pa.field("wording_points", pa.float64()),  # the same of the prompts' opening words
         _required("verdict", pa.string()),
@@ -237,6 +241,11 @@ STATES = pa.schema(
         _required("opening_sums", _list(pa.float64())),
         _required("end_users", _list(pa.int64())),
         _required("sessions", _list(pa.int64())),
+        # what was seen of the account up to this day (`coverage_lab.detect.trajectory.Watched`) and by which
+        # scorecard; null where nobody looked. Since version 2.
+        pa.field("look_model", pa.string()),
+        pa.field("looks", pa.int64()),
+        pa.field("highest", pa.float64()),
     ]
 )
 

@@ -204,6 +204,18 @@ def test_scored_is_the_cast(spied):
     }  # fmt: skip
 
 
+def test_judging_some_sizes_only_changes_no_score(spied):
+    bank, cast, vectors, scored, *_ = spied
+    settings = replace(SETTINGS, judged=(100,))
+    some = run_benchmark(bank, cast, vectors, WordsEncoder(), settings=settings, baselines=[])
+    same = scored.take(scored.prompts == 100)
+    assert some.accounts == same.accounts < scored.accounts
+    assert np.array_equal(some.trajectory, same.trajectory)
+    assert np.array_equal(some.archetype, same.archetype)
+    for method in some.methods:
+        assert np.array_equal(some.scores[method], same.scores[method])
+
+
 def test_scores_have_the_intercept_of_their_fold():
     """Folds are put together: a score that lacked its model's intercept would not be comparable."""
     card = a_scorecard()
@@ -326,6 +338,8 @@ def test_a_second_run_gives_the_same_bytes_and_encodes_nothing_twice(
         (("--baseline", "PRADA", "--no-baselines"), 2, "can't be given together"),
         (("--cells", "4,16"), 2, "--cells '4,16': expected three numbers"),
         (("--cells", "4,16,90000"), 2, "cells: expected at most"),
+        (("--judge", "a"), 2, "--judge 'a': expected numbers"),
+        (("--judge", "100,1000"), 2, "judge: expected some of 50, 100, 250"),
         (("--together", "missing.txt"), 2, "together missing.txt"),
     ],
 )

@@ -1,5 +1,7 @@
 """Score, p-value, verdict, archetype, reasons."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.compute as pc
 import pytest
@@ -12,8 +14,9 @@ from coverage_lab.config import DetectConfig
 from coverage_lab.detect import default_scorecard, judge_prompts, load_scorecard
 from coverage_lab.detect.conformal import conformal_p
 from coverage_lab.detect.features import FEATURES, Features, features_of
+from coverage_lab.detect.fit import ORDINARY, Grown, fit_scorecard
 from coverage_lab.detect.reasons import reasons
-from coverage_lab.detect.scorecard import Scorecard
+from coverage_lab.detect.scorecard import Growth, Scorecard
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.errors import ConfigError
 from coverage_lab.schema import ACCOUNTS, ARCHETYPES, FLAGS, VERDICTS
@@ -380,3 +383,39 @@ def test_nothing_at_all():
 
 def test_stand_ins_belong_together():
     assert tiny_atlas().encoder_id == HashEncoder.id
+
+
+def test_growth_is_scored_by_weights_that_saw_no_corpus_of_the_account():
+    labelled = labelled_accounts()
+    one_size = replace(labelled.features, prompts=np.full(len(labelled.kind), 100))
+    labelled = replace(labelled, features=one_size)
+    ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
+    grown = Grown(ordinary, np.arange(len(ordinary.kind)))
+    card = fit_scorecard(labelled, atlas_id="", encoder_id="", grown=grown)
+    assert card.growth is not None
+    assert card.growth.sizes == (100,)
+    # The calibration's scores are held out; the same accounts at the same size must get the same.
+    assert sorted(row[0] for row in card.growth.score) == sorted(card.calibration.score)
+    assert card.calibration == fit_scorecard(labelled, atlas_id="", encoder_id="").calibration
+
+
+def test_growth_lays_out_each_account_from_its_smallest_size():
+    labelled = labelled_accounts()
+    ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
+    rows = np.repeat(np.arange(40), 2)
+    features = replace(ordinary.features.at(rows), prompts=np.tile([50, 100], 40))
+    grown = Grown(replace(ordinary.at(rows), features=features), rows)
+    shorter = Grown(grown.accounts.at(np.arange(79)), rows[:79])
+    card = fit_scorecard(labelled, atlas_id="", encoder_id="", grown=shorter)
+    assert card.growth.sizes == (50, 100)
+    assert [len(row) for row in card.growth.score] == [2] * 39 + [1]
+    table = card.growth.trajectories().score
+    assert np.isnan(table[-1, 1])
+    assert not np.isnan(table[:-1]).any()
+    assert Scorecard.model_validate_json(card.model_dump_json()) == card
+
+
+@pytest.mark.parametrize("row", [(), (0.1, 0.2, 0.3)])
+def test_a_growth_of_another_length_than_its_sizes_is_refused(row):
+    with pytest.raises(ValueError, match="one to as many scores as there are sizes"):
+        Growth(sizes=(50, 100), score=(row,))

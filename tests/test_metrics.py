@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from coverage_lab.detect.fit import even_weights
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.evaluate import metrics
 
@@ -57,9 +58,9 @@ def test_auroc_of_nothing_is_none():
 
 def test_every_corpus_counts_the_same():
     # Corpus a has three accounts, b has one: 1/2 shared by three, 1/2 for one.
-    weights = metrics.corpus_weights(np.array(["a", "b", "a", "a"]))
+    weights = even_weights(np.array(["a", "b", "a", "a"]))
     np.testing.assert_allclose(weights, [1 / 6, 1 / 2, 1 / 6, 1 / 6])
-    assert metrics.corpus_weights(np.array([], dtype=np.str_)).size == 0
+    assert even_weights(np.array([], dtype=np.str_)).size == 0
     # a beats everything, b nothing: 1/2, however many accounts a has.
     positive = np.array([9.0, 0.0, 9.0, 9.0])
     assert metrics.auroc(positive, np.array([1.0, 2.0]), positive_weights=weights) == pytest.approx(0.5)

@@ -25,7 +25,8 @@ def states_to_table(states: AccountStates) -> pa.Table:
     -------
     Table
         Schema `coverage_lab.schema.STATES`, one row an account, by account_id. The hashed opening words are
-        stored sparsely; a sum of exactly 0 is left out, so that nothing is lost. No account, no row.
+        stored sparsely; a sum of exactly 0 is left out, so that nothing is lost. What was seen of the account
+        is null here. No account, no row.
     """
     size = len(states.account_ids)
     account, column = np.nonzero(states.opening_sums)
@@ -50,6 +51,7 @@ def states_to_table(states: AccountStates) -> pa.Table:
     for name, seen in (("end_users", states.end_users), ("sessions", states.sessions)):
         cuts = np.searchsorted(seen.account, np.arange(size + 1))
         columns[name] = _lists(name, cuts, seen.name.view(np.int64))
+    columns |= {field.name: pa.nulls(size, field.type) for field in STATES if field.name not in columns}
     return pa.table(columns, schema=STATES)
 
 

@@ -8,7 +8,7 @@ another was no better than adding them, and the reasons are easier to read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from coverage_lab.detect.features import FEATURES, SHAPE, Features
 from coverage_lab.detect.scorecard import (
     Calibration,
     Feature,
+    Growth,
     Linear,
     Mixture,
     Scorecard,
@@ -89,7 +90,7 @@ class Labelled:
     language: NDArray[np.str_]
     pure: NDArray[np.bool_]
 
-    def at(self, rows: NDArray[np.bool_]) -> Labelled:
+    def at(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Labelled:
         """Some of the accounts."""
         return Labelled(
             self.features.at(rows),
@@ -106,14 +107,46 @@ class Labelled:
         return np.asarray(self.kind == "harvest")
 
 
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """Ordinary accounts as they grew: each at every size that it reached.
+
+    Attributes
+    ----------
+    accounts : Labelled
+        Of the kinds in `ORDINARY`; an account's first 50 prompts, its first 100, … in that order.
+    trajectory : int64 (A,)
+        Number of the account that each is a part of; rising.
+    """
+
+    accounts: Labelled
+    trajectory: NDArray[np.int64]
+
+
+def even_weights(corpus: NDArray[np.str_]) -> Row:
+    """Weights with which every corpus counts the same: 1 / (corpora · accounts of the account's corpus).
+
+    Parameters
+    ----------
+    corpus : str array (A,)
+        Corpus that each account counts for.
+
+    Returns
+    -------
+    float64 (A,)
+        Positive, summing to 1; empty for no accounts.
+    """
+    names, which, counts = np.unique(corpus, return_inverse=True, return_counts=True)
+    return 1.0 / (max(names.size, 1) * counts[which].astype(np.float64))
+
+
 def corpus_weights(side: NDArray[np.generic], corpus: NDArray[np.str_]) -> Row:
     """Weigh accounts so that each corpus of a side counts the same, and each side too; mean 1."""
     weight = np.zeros(len(side))
     sides = np.unique(side)
     for value in sides:
         here = side == value
-        names, which, counts = np.unique(corpus[here], return_inverse=True, return_counts=True)
-        weight[here] = len(side) / (len(sides) * len(names) * counts[which])
+        weight[here] = even_weights(corpus[here]) * (len(side) / len(sides))
     return weight
 
 
@@ -125,6 +158,8 @@ def fit_scorecard(
     parts: Sequence[str] = PARTS,
     seed: int = 0,
     card: dict[str, str | float | int] | None = None,
+    archetypes: ArchetypeModel | None = None,
+    grown: Grown | None = None,
 ) -> Scorecard:
     """Fit the score, the archetypes and the calibration.
 
@@ -134,6 +169,11 @@ def fit_scorecard(
         Harvests and ordinary accounts; evaluation runs and research for the archetypes.
     parts : subset of `PARTS`
         Evidence to use; the others add no points.
+    archetypes : ArchetypeModel, optional
+        To take as they are; fitted where not given.
+    grown : Grown, optional
+        What looks at growing accounts are calibrated on (`coverage_lab.detect.trajectory`); without it the
+        scorecard has no such calibration.
 
     Returns
     -------
@@ -154,17 +194,17 @@ def fit_scorecard(
     for side, here in (("harvests", ~benign), ("ordinary accounts", benign)):
         if len(np.unique(scored.cluster[here])) < 2:
             raise ConfigError(f"{side}: expected accounts of at least two clusters of corpora")
-    frame = _frame(labelled.at(ordinary))
-    held_out, raw = _held_out(scored, frame, parts, seed)
+    frame = _frame(labelled)
+    inner = _Inner.of(scored, frame, parts, seed)
+    held_out, raw = inner.points(scored), inner.raw(scored)
     middle = np.median(held_out[benign], axis=0)
     spread = np.maximum(np.quantile(held_out[benign], 0.95, axis=0) - middle, 1e-9)
-    total = ((held_out - middle) / spread).sum(axis=1) - RELIEF * sameness(scored.features)
+    total = _total(held_out, middle, spread, scored)
     last = LogisticRegression(C=1e6, max_iter=1000)
     last.fit(total[:, None], scored.harvest, sample_weight=corpus_weights(scored.harvest, scored.corpus))
     slope = max(float(last.coef_[0, 0]), 0.0)
     scale = dict(zip(parts, slope / spread, strict=True))
-    # The logistic function, without overflow.
-    score = (1 + np.tanh((float(last.intercept_[0]) + slope * total) / 2)) / 2
+    score = _logistic(float(last.intercept_[0]) + slope * total)
     terms = {part: _fit_part(part, scored, frame) for part in parts}
     size = scored.features.prompts[benign]
     order = np.argsort(size, kind="stable")
@@ -179,14 +219,48 @@ def fit_scorecard(
         style=_linear("style", terms, scale, frame, scored.at(benign)),
         wording=_linear("wording", terms, scale, frame, scored.at(benign)),
         template_relief=_short(RELIEF * slope),
-        archetypes=_archetypes(labelled, frame),
+        archetypes=_archetypes(labelled, frame) if archetypes is None else archetypes,
         mixture=Mixture(benign=_quantiles(linear[benign]), harvest=_quantiles(linear[~benign])),
         calibration=Calibration(
             neighbours=min(_NEIGHBOURS, int(benign.sum())),
             prompts=tuple(int(n) for n in size[order]),
             score=tuple(round(float(s), 6) for s in score[benign][order]),
         ),
+        growth=None
+        if grown is None
+        else _growth(
+            grown,
+            _logistic(
+                float(last.intercept_[0])
+                + slope * _total(inner.points(grown.accounts), middle, spread, grown.accounts)
+            ),
+        ),
         card=card or {},
+    )
+
+
+def _total(points: Row, middle: Row, spread: Row, accounts: Labelled) -> Row:
+    """Add up the kinds of evidence on one scale, (A,): 0 = benign medians, 1 = one benign spread above."""
+    total: Row = ((points - middle) / spread).sum(axis=1) - RELIEF * sameness(accounts.features)
+    return total
+
+
+def _logistic(odds: Row) -> Row:
+    """1 / (1 + exp(−x)), without overflow."""
+    value: Row = (1 + np.tanh(odds / 2)) / 2
+    return value
+
+
+def _growth(grown: Grown, score: Row) -> Growth:
+    """Lay out scores as trajectories, an account a row."""
+    prompts = grown.accounts.features.prompts
+    sizes = np.unique(prompts)
+    names, row = np.unique(grown.trajectory, return_inverse=True)
+    table = np.full((len(names), len(sizes)), np.nan)
+    table[row, np.searchsorted(sizes, prompts)] = score
+    return Growth(
+        sizes=tuple(int(n) for n in sizes),
+        score=tuple(tuple(round(float(s), 6) for s in line[~np.isnan(line)]) for line in table),
     )
 
 
@@ -234,7 +308,10 @@ def _vector(features: Features, part: str) -> Row:
     return direction(features.style if part == "style" else features.wording)
 
 
-def _frame(ordinary: Labelled) -> _Frame:
+def _frame(labelled: Labelled) -> _Frame:
+    """Work out what ordinary accounts are like, and what language does to all accounts but harvests."""
+    ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
+    benign = labelled.at(~labelled.harvest)
     features = ordinary.features
     weight = corpus_weights(ordinary.harvest, ordinary.corpus)
     size = np.vander(np.log(np.maximum(features.prompts, 1)), 3, increasing=True)
@@ -258,17 +335,17 @@ def _frame(ordinary: Labelled) -> _Frame:
         sd=np.array(sd),
         edges=edges,
         centre={part: np.average(_vector(features, part), axis=0, weights=weight) for part in _LINEAR},
-        projection={part: _language_directions(_vector(features, part), ordinary) for part in _LINEAR},
+        projection={part: _language_directions(_vector(benign.features, part), benign) for part in _LINEAR},
     )
 
 
-def _language_directions(x: Row, ordinary: Labelled) -> Row:
+def _language_directions(x: Row, benign: Labelled) -> Row:
     """Orthonormal basis of the differences between the languages' mean benign corpora, (d, languages − 1)."""
     means: dict[str, list[Row]] = {}
-    for name in np.unique(ordinary.corpus):
-        here = (ordinary.corpus == name) & (ordinary.language != "")
-        for language in np.unique(ordinary.language[here]):
-            means.setdefault(str(language), []).append(x[here & (ordinary.language == language)].mean(axis=0))
+    for name in np.unique(benign.corpus):
+        here = (benign.corpus == name) & (benign.language != "")
+        for language in np.unique(benign.language[here]):
+            means.setdefault(str(language), []).append(x[here & (benign.language == language)].mean(axis=0))
     centres = [np.mean(rows, axis=0) for _, rows in sorted(means.items())]
     if len(centres) < 2:
         return np.zeros((x.shape[1], 0))
@@ -301,30 +378,51 @@ def _fit_part(part: str, train: Labelled, frame: _Frame) -> _Term:
     return _Term(model.coef_[0] / sd)
 
 
-def _held_out(scored: Labelled, frame: _Frame, parts: Sequence[str], seed: int) -> tuple[Row, Row]:
-    """Score every account by weights that saw no corpus of its cluster.
+@dataclass(frozen=True, eq=False)
+class _Inner:
+    """Weights by which every account can be scored that saw no corpus of its cluster."""
 
-    Returns
-    -------
-    (A, parts), (A, 2)
-        Each part's points; and the value of style and wording on means as they are (see `Scorecard.linear`).
-    """
-    inner = _inner_folds(scored, seed)
-    points = np.zeros((len(scored.kind), len(parts)))
-    raw = np.zeros((len(scored.kind), len(_LINEAR)))
-    for fold in range(INNER_FOLDS):
-        here = inner == fold
-        train = scored.at(~here)
-        if not here.any() or train.harvest.all() or not train.harvest.any():
-            continue
-        features = scored.features.at(here)
-        for i, part in enumerate(parts):
-            term = _fit_part(part, train, frame)
-            points[here, i] = term.of(features, part, frame)
-            if part in _LINEAR:
-                mean = features.style if part == "style" else features.wording
-                raw[here, _LINEAR.index(part)] = mean.astype(np.float64) @ _projected(term, part, frame)
-    return points, raw
+    parts: Sequence[str]
+    frame: _Frame
+    fold: dict[str, int]  # of each cluster
+    terms: list[dict[str, _Term]]  # of each fold; none where it left nothing to learn from
+
+    @staticmethod
+    def of(scored: Labelled, frame: _Frame, parts: Sequence[str], seed: int) -> _Inner:
+        fold = _inner_folds(scored, seed)
+        here = np.array([fold[str(cluster)] for cluster in scored.cluster])
+        terms: list[dict[str, _Term]] = []
+        for held in range(INNER_FOLDS):
+            train = scored.at(here != held)
+            learns = (here == held).any() and train.harvest.any() and not train.harvest.all()
+            terms.append({part: _fit_part(part, train, frame) for part in parts} if learns else {})
+        return _Inner(parts, frame, fold, terms)
+
+    def points(self, accounts: Labelled) -> Row:
+        """Points of each part, (A, parts)."""
+        points = np.zeros((len(accounts.kind), len(self.parts)))
+        for held, features, terms in self._folds(accounts):
+            for i, part in enumerate(self.parts):
+                points[held, i] = terms[part].of(features, part, self.frame)
+        return points
+
+    def raw(self, accounts: Labelled) -> Row:
+        """Value of style and wording on means as they are, (A, 2); see `Scorecard.linear`."""
+        raw = np.zeros((len(accounts.kind), len(_LINEAR)))
+        for held, features, terms in self._folds(accounts):
+            for i, part in enumerate(_LINEAR):
+                if part in terms:
+                    mean = features.style if part == "style" else features.wording
+                    raw[held, i] = mean.astype(np.float64) @ _projected(terms[part], part, self.frame)
+        return raw
+
+    def _folds(self, accounts: Labelled) -> Iterator[tuple[NDArray[np.bool_], Features, dict[str, _Term]]]:
+        # A cluster that nothing was learnt from may be scored by any of the weights.
+        here = np.array([self.fold.get(str(cluster), 0) for cluster in accounts.cluster])
+        for fold, terms in enumerate(self.terms):
+            held = here == fold
+            if terms and held.any():
+                yield held, accounts.features.at(held), terms
 
 
 def _projected(term: _Term, part: str, frame: _Frame) -> Row:
@@ -334,7 +432,7 @@ def _projected(term: _Term, part: str, frame: _Frame) -> Row:
     return weight
 
 
-def _inner_folds(scored: Labelled, seed: int) -> NDArray[np.int64]:
+def _inner_folds(scored: Labelled, seed: int) -> dict[str, int]:
     """Deal clusters to folds, those with harvests first, so that every fold has some of both sides."""
     rng = np.random.default_rng(seed)
     names, which = np.unique(scored.cluster, return_inverse=True)
@@ -342,7 +440,7 @@ def _inner_folds(scored: Labelled, seed: int) -> NDArray[np.int64]:
     order = np.lexsort((rng.random(len(names)), ~with_harvest))
     fold = np.empty(len(names), dtype=np.int64)
     fold[order] = np.arange(len(names)) % INNER_FOLDS
-    return fold[which]
+    return {str(name): int(number) for name, number in zip(names, fold, strict=True)}
 
 
 def _features(

@@ -19,6 +19,7 @@ from coverage_lab.detect.features import FEATURES, Features, features_of
 from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import reasons, without_sentence
 from coverage_lab.detect.scorecard import Scorecard, direction
+from coverage_lab.detect.trajectory import Watched, look, trajectory_p
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
@@ -75,12 +76,20 @@ class Judge:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of some accounts: tables of `coverage_lab.schema`, without prompt text."""
+    """What is known of some accounts: tables of `coverage_lab.schema`, without prompt text.
+
+    Attributes
+    ----------
+    watched : Watched or None
+        What must be kept of the accounts until they are looked at again, in the order of `accounts`; None
+        where it was not asked for, or the scorecard holds no accounts as they grew.
+    """
 
     accounts: pa.Table
     curves: pa.Table
     cells: pa.Table
     flags: pa.Table
+    watched: Watched | None = None
 
 
 def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silent) -> Judged:
@@ -108,8 +117,17 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
     )
 
 
-def judge_states(states: AccountStates, judge: Judge) -> Judged:
+def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None = None) -> Judged:
     """Measure and judge account states.
+
+    Parameters
+    ----------
+    states : AccountStates
+    watched : Watched, optional
+        What was kept of the accounts' former looks, in the order of `states`. With it, `p_value` is that of
+        an account's highest standing over all looks, so that looking every day raises no more false alarms
+        than looking once (`coverage_lab.detect.trajectory`), and `p_today` that of this look alone. Accounts
+        beyond the horizon that the scorecard knows keep the p-value of this look.
 
     Raises
     ------
@@ -118,17 +136,18 @@ def judge_states(states: AccountStates, judge: Judge) -> Judged:
     """
     if judge.second is not None:
         raise ConfigError("encoder.name: a cascade judges prompts, not account states; choose one encoder")
-    return _judged(states, judge)
+    return _judged(states, judge, watched)
 
 
-def _judged(states: AccountStates, judge: Judge) -> Judged:
+def _judged(states: AccountStates, judge: Judge, watched: Watched | None = None) -> Judged:
     cells = cells_table(states, judge.atlas)
-    accounts = _accounts(states, cells, judge)
+    accounts, after = _accounts(states, cells, judge, watched)
     return Judged(
         accounts=accounts,
         curves=curves_table(states, judge.atlas),
         cells=cells,
         flags=_flags(accounts, judge),
+        watched=after,
     )
 
 
@@ -154,6 +173,8 @@ class _Scored:
 
     score: NDArray[np.float64]
     p_value: NDArray[np.float64]
+    p_today: NDArray[np.float64] | None
+    watched: Watched | None
     style: NDArray[np.float64]
     wording: NDArray[np.float64]
     share: HarvestedShare
@@ -164,11 +185,23 @@ class _Scored:
 
 
 def _scored(
-    states: AccountStates, features: Features, cells: pa.Table, scorecard: Scorecard, judge: Judge
+    states: AccountStates,
+    features: Features,
+    cells: pa.Table,
+    scorecard: Scorecard,
+    judge: Judge,
+    watched: Watched | None,
 ) -> _Scored:
     points = scorecard.points(features)
     score = scorecard.score(points)
-    p_value = scorecard.p_value(score, states.prompts)
+    p_today = p_value = scorecard.p_value(score, states.prompts)
+    if watched is not None and scorecard.growth is not None:
+        calibration = scorecard.growth.trajectories()
+        watched = look(watched, score, states.prompts, calibration=calibration)
+        over_time = trajectory_p(watched.highest, calibration=calibration)
+        p_value = np.where(np.isnan(over_time) | (states.prompts > calibration.sizes[-1]), p_today, over_time)
+    else:
+        watched = None
     chances = scorecard.archetypes.probabilities(
         scorecard.standardised(features), direction(features.style), direction(features.wording)
     )
@@ -187,6 +220,8 @@ def _scored(
     return _Scored(
         score=score,
         p_value=p_value,
+        p_today=None if watched is None else p_today,
+        watched=watched,
         style=points[:, len(FEATURES)],
         wording=points[:, len(FEATURES) + 1],
         share=_share(features, scorecard),
@@ -212,14 +247,16 @@ def _share(features: Features, scorecard: Scorecard) -> HarvestedShare:
     )
 
 
-def _accounts(states: AccountStates, cells: pa.Table, judge: Judge) -> pa.Table:
+def _accounts(
+    states: AccountStates, cells: pa.Table, judge: Judge, watched: Watched | None
+) -> tuple[pa.Table, Watched | None]:
     size = len(states.account_ids)
     measures = measure(states, judge.atlas)
     end_users = states.end_users.counts(size)
     scored = None
     if judge.scorecard is not None and size:
         features = features_of(states, measures.values)
-        scored = _scored(states, features, cells, judge.scorecard, judge)
+        scored = _scored(states, features, cells, judge.scorecard, judge, watched)
     verdicts, archetypes, chances, why = _decided(states.prompts, end_users, scored, judge)
     columns = {
         "account_id": pa.array(states.account_ids, pa.large_string()),
@@ -245,11 +282,13 @@ def _accounts(states: AccountStates, cells: pa.Table, judge: Judge) -> pa.Table:
             "harvested_share_low": scored.share.low,
             "harvested_share_high": scored.share.high,
         }
+        if scored.p_today is not None:
+            numbers["p_today"] = scored.p_today
         columns |= {name: pa.array(x, pa.float64(), from_pandas=True) for name, x in numbers.items()}
         rest = [scored.without[i].score if i in scored.without else None for i in range(size)]
         columns["score_without_top_cells"] = pa.array(rest, pa.float64())
     columns |= {field.name: pa.nulls(size, field.type) for field in ACCOUNTS if field.name not in columns}
-    return pa.table(columns, schema=ACCOUNTS)
+    return pa.table(columns, schema=ACCOUNTS), None if scored is None else scored.watched
 
 
 def _decided(
@@ -278,11 +317,20 @@ def _decided(
         verdicts.append(verdict)
         archetypes.append(archetype)
         probabilities.append(scored.chances[i].get(archetype) if scored is not None and not named else None)
+        if scored is not None and scored.p_today is not None and verdict in ("watch", "review"):
+            notes.append(_looked_at(float(scored.p_value[i]), float(scored.p_today[i])))
         sentences = notes + (scored.why[i] if scored is not None else [])
         if scored is not None and i in scored.without and size >= judge.config.min_prompts:
             sentences.append(without_sentence(scored.without[i], size, float(scored.score[i])))
         why.append(sentences)
     return verdicts, archetypes, probabilities, why
+
+
+def _looked_at(p_value: float, p_today: float) -> str:
+    return (
+        f"p = {p_value:.3g} counts every look at this account so far, the highest included; "
+        f"today's alone would be {p_today:.3g}"
+    )
 
 
 def _moments(states: AccountStates, rows: np.ndarray) -> pa.Array:

@@ -38,11 +38,9 @@ _MEASURE_WORDS = {
 
 _BUILD_WORDS = {
     "length": "length of its prompts in characters",
-    "words": "words in its prompts",
     "lines": "line breaks in its prompts",
     "sentences": "sentences in its prompts",
     "digits": "share of digits in its prompts",
-    "punctuation": "share of punctuation in its prompts",
     "question": "share of its prompts with a question mark",
     "colon": "share of its prompts with a colon",
     "first_person": "share of its prompts that speak as a person (I, my, we)",
@@ -52,7 +50,7 @@ _BUILD_WORDS = {
     "list": "share of its prompts with a list",
 }
 #: Counts that are held as ln(1 + count).
-_COUNTED = ("length", "words", "lines", "sentences")
+_COUNTED = ("length", "lines", "sentences")
 
 
 def _shown(name: str, value: float) -> str:

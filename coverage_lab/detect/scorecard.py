@@ -29,6 +29,7 @@ from coverage_lab.accounts.wording import OPENINGS
 from coverage_lab.detect.archetype import ArchetypeModel
 from coverage_lab.detect.conformal import conformal_p
 from coverage_lab.detect.features import FEATURES, Features
+from coverage_lab.detect.trajectory import Trajectories
 from coverage_lab.errors import ConfigError
 
 #: Names of the points that are added after those of `FEATURES`.
@@ -96,6 +97,30 @@ class Calibration(_Frozen):
         return self
 
 
+class Growth(_Frozen):
+    """Scores of ordinary accounts as they grew, for looks at one account again and again.
+
+    A row of `score` ends where its account does: as many scores as `sizes` that it reached.
+    """
+
+    sizes: tuple[int, ...]
+    score: tuple[tuple[float, ...], ...]
+
+    @model_validator(mode="after")
+    def _sound(self) -> Growth:
+        if any(not 0 < len(row) <= len(self.sizes) for row in self.score):
+            raise ValueError("a row must have one to as many scores as there are sizes")
+        self.trajectories()
+        return self
+
+    def trajectories(self) -> Trajectories:
+        """The same as arrays that looks are compared with."""
+        table = np.full((len(self.score), len(self.sizes)), np.nan)
+        for row, scores in enumerate(self.score):
+            table[row, : len(scores)] = scores
+        return Trajectories(np.array(self.sizes, dtype=np.int64), table)
+
+
 class Mixture(_Frozen):
     """`Scorecard.linear` of whole accounts, from which shares of a mixture are told.
 
@@ -127,6 +152,7 @@ class Scorecard(_Frozen):
     archetypes: ArchetypeModel
     mixture: Mixture
     calibration: Calibration
+    growth: Growth | None = None
     card: dict[str, str | float | int]
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ from coverage_lab.accounts.distinct import Distinct
 from coverage_lab.accounts.wording import STRUCTURE, openings, structure
 from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.detect.features import FEATURES, Features, features_of, join
-from coverage_lab.detect.fit import ORDINARY, Labelled, corpus_weights, fit_scorecard
+from coverage_lab.detect.fit import ORDINARY, Grown, Labelled, corpus_weights, fit_scorecard
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
@@ -40,8 +40,6 @@ PROBE = "probe: length and language only"
 #: Parts of the harvest and ordinary clusters that a learning curve is fitted on.
 CURVE = {"coverage_lab, 1/4 of the corpora": 4, "coverage_lab, 1/2 of the corpora": 2}
 
-#: Held out of nothing: accounts of every fold are trained on.
-_NO_FOLD = 2**31
 #: Prompts whose states are made at once.
 _ROWS_AT_ONCE = 200_000
 
@@ -57,11 +55,15 @@ class Settings:
     train : int
         Accounts that models are fitted on in each fold, at most, besides the harvests.
     seed : int
+    judged : tuple of int, optional
+        Sizes at which accounts are judged; all that they reach when None. Models learn from all sizes
+        either way.
     """
 
     cells: tuple[int, int, int] = (64, 512, 2048)
     train: int = 2000
     seed: int = 1
+    judged: tuple[int, ...] | None = None
 
 
 def run_benchmark(
@@ -92,6 +94,7 @@ def run_benchmark(
         As `check_training`.
     """
     check_training(bank, cast, settings=settings)
+    judged = np.isin(cast.size, cast.size if settings.judged is None else settings.judged)
     distinct = _distinct(bank, vectors)
     novelties = _novelties(cast, vectors, progress)
     truth = _truth(bank, cast)
@@ -102,7 +105,7 @@ def run_benchmark(
     archetype = np.full(len(fold_of), "", dtype="U32")
     for fold in range(folds):
         progress("fold", fold, folds)
-        test = np.flatnonzero(fold_of == fold)
+        test = np.flatnonzero((fold_of == fold) & judged)
         if not len(test):
             continue
         atlas = _atlas(bank, vectors, encoder, fold, settings)
@@ -112,17 +115,18 @@ def run_benchmark(
             side: _features(cast, rows, placed, novelties, atlas)
             for side, rows in (("train", train), ("test", test))
         }
-        labelled = replace(truth.at(_mask(train, len(fold_of))), features=features["train"])
+        labelled = replace(truth.at(train), features=features["train"])
         held = features["test"]
 
         fitted = partial(fit_scorecard, atlas_id=atlas.id, encoder_id=encoder.id, seed=settings.seed)
         card = fitted(labelled)
         scores[DETECTOR][test] = _log_odds(card, held)
         archetype[test] = [name for name, _ in card.likeliest(held)]
+        scored = partial(fitted, archetypes=card.archetypes)
         for name, parts in HALVES.items():
-            scores[name][test] = _log_odds(fitted(labelled, parts=parts), held)
+            scores[name][test] = _log_odds(scored(labelled, parts=parts), held)
         for name, part in CURVE.items():
-            scores[name][test] = _log_odds(fitted(_part_of(labelled, part, settings.seed)), held)
+            scores[name][test] = _log_odds(scored(_part_of(labelled, part, settings.seed)), held)
         scores[PROBE][test] = _probe(labelled, held, truth.language[test])
         told = train[np.isin(truth.kind[train], ORDINARY) | truth.pure[train]]
         for done, baseline in enumerate(baselines):
@@ -144,7 +148,7 @@ def run_benchmark(
         trajectory=cast.trajectory,
         archetype=archetype,
         scores=scores,
-    )
+    ).take(judged)
 
 
 def label_accounts(
@@ -155,7 +159,7 @@ def label_accounts(
     *,
     settings: Settings,
     progress: Progress = silent,
-) -> Labelled:
+) -> tuple[Labelled, Grown]:
     """Measure accounts of all folds on one atlas, for the scorecard that ships.
 
     Parameters
@@ -167,12 +171,19 @@ def label_accounts(
     -------
     Labelled
         Every pure harvest and at most `settings.train` other accounts, each at up to two of its sizes.
+    Grown
+        Every ordinary account at all its sizes.
     """
     truth = _truth(bank, cast)
-    chosen = _training(cast, truth, _NO_FOLD, settings)
     placed = replace(_distinct(bank, vectors), cells=atlas.assign(vectors))
-    features = _features(cast, chosen, placed, _novelties(cast, vectors, progress), atlas)
-    return replace(truth.at(_mask(chosen, len(truth.kind))), features=features)
+    novelties = _novelties(cast, vectors, progress)
+    chosen = _training(cast, truth, None, settings)
+    grown = np.flatnonzero(np.isin(truth.kind, ORDINARY))
+    labelled, ordinary = (
+        replace(truth.at(rows), features=_features(cast, rows, placed, novelties, atlas))
+        for rows in (chosen, grown)
+    )
+    return labelled, Grown(ordinary, cast.trajectory[grown])
 
 
 def check_training(bank: Bank, cast: Cast, *, settings: Settings) -> None:
@@ -182,8 +193,14 @@ def check_training(bank: Bank, cast: Cast, *, settings: Settings) -> None:
     ------
     ConfigError
         Outside a fold there are fewer than two clusters of harvests or of ordinary accounts, or fewer
-        distinct prompts than fine cells.
+        distinct prompts than fine cells; or no account reaches a size that is to be judged.
     """
+    reached = set(cast.size.tolist())
+    if settings.judged is not None and not reached >= set(settings.judged):
+        raise ConfigError(
+            f"judge: expected some of {', '.join(map(str, sorted(reached)))}, the sizes that accounts reach, "
+            f"got {', '.join(map(str, settings.judged))}"
+        )
     truth = _truth(bank, cast)
     for fold in np.unique(cast.fold[cast.trajectory]):
         train = _training(cast, truth, int(fold), settings)
@@ -221,12 +238,6 @@ def _distinct(bank: Bank, vectors: NDArray[np.float32]) -> Distinct:
     )
 
 
-def _mask(rows: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-    mask = np.zeros(size, dtype=bool)
-    mask[rows] = True
-    return mask
-
-
 def _novelties(cast: Cast, vectors: NDArray[np.float32], progress: Progress) -> list[NDArray[np.float32]]:
     """Novelty of each trajectory; a prefix's is a prefix of it."""
     found: list[NDArray[np.float32]] = []
@@ -253,9 +264,9 @@ def _truth(bank: Bank, cast: Cast) -> Labelled:
     )
 
 
-def _training(cast: Cast, truth: Labelled, fold: int, settings: Settings) -> NDArray[np.int64]:
-    """Accounts of the other folds: every pure harvest, and others up to a bound, each at two of its sizes."""
-    rng = np.random.default_rng((settings.seed, fold))
+def _training(cast: Cast, truth: Labelled, fold: int | None, settings: Settings) -> NDArray[np.int64]:
+    """Accounts outside a fold: every pure harvest, and others up to a bound, each at two of its sizes."""
+    rng = np.random.default_rng(settings.seed if fold is None else (settings.seed, fold))
     outside = cast.fold[cast.trajectory] != fold
     chosen: list[NDArray[np.int64]] = []
     order = rng.permutation(len(cast.plans))
@@ -337,7 +348,7 @@ def _part_of(labelled: Labelled, part: int, seed: int) -> Labelled:
 
 def _probe(train: Labelled, held: Features, languages: NDArray[np.str_]) -> NDArray[np.float64]:
     """Score by how long prompts are and which language the catalogue says they are in."""
-    columns = [FEATURES.index(f"{name}_{m}") for name in STRUCTURE[:2] for m in ("mean", "sd")]
+    columns = [FEATURES.index(f"{name}_{m}") for name in STRUCTURE[:1] for m in ("mean", "sd")]
     known = sorted(set(train.language.tolist()))
 
     def table(features: Features, spoken: NDArray[np.str_]) -> NDArray[np.float64]:

@@ -46,6 +46,7 @@ def evaluate_corpora(
     accounts: int = 600,
     repeats: int = 1,
     longest: int = 1000,
+    judge: Sequence[int] | None = None,
     cells: tuple[int, int, int] = BenchmarkSettings.cells,
     train: int = BenchmarkSettings.train,
     cache: Path | None = None,
@@ -68,6 +69,8 @@ def evaluate_corpora(
         File of corpora that must stay on one side, besides those that share prompts.
     folds, rows, accounts, repeats, longest
         As `folds_of`, `build_bank` and `cast_accounts` take them.
+    judge : sequence of int, optional
+        Sizes at which accounts are judged; all when not given.
     cells, train
         As `coverage_lab.evaluate.benchmark.Settings`.
     cache : Path, optional
@@ -98,7 +101,9 @@ def evaluate_corpora(
         raise ConfigError(f"seed: expected 0 or more, got {seed}")
     _open(output, overwrite=overwrite)
     groups = load_together(together) if together is not None else []
-    settings = BenchmarkSettings(cells=cells, train=train, seed=seed)
+    settings = BenchmarkSettings(
+        cells=cells, train=train, seed=seed, judged=None if judge is None else tuple(judge)
+    )
 
     progress("read corpora", 0, None)
     read = load_corpora(corpora)
@@ -126,6 +131,7 @@ def evaluate_corpora(
                 "accounts": str(accounts),
                 "repeats": str(repeats),
                 "longest": str(longest),
+                "judge": "" if judge is None else ",".join(map(str, judge)),
                 "cells": ",".join(map(str, cells)),
                 "train": str(train),
                 "precision": model.precision,

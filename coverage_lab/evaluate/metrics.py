@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_lab.detect.fit import even_weights
 from coverage_lab.errors import CoverageLabError
 
 Floats = NDArray[np.float64]
@@ -57,23 +58,6 @@ class Detection:
     found_by: tuple[tuple[int, int, float], ...]
 
 
-def corpus_weights(corpus: NDArray[np.str_]) -> Floats:
-    """Weights with which every corpus counts the same: 1 / (corpora · accounts of the account's corpus).
-
-    Parameters
-    ----------
-    corpus : ndarray of str, shape (A,)
-        Corpus that each account counts for.
-
-    Returns
-    -------
-    ndarray of float64, shape (A,)
-        Positive, summing to 1; empty for no accounts.
-    """
-    names, inverse, counts = np.unique(corpus, return_inverse=True, return_counts=True)
-    return 1.0 / (max(names.size, 1) * counts[inverse].astype(np.float64))
-
-
 def auroc(
     positive: Floats,
     negative: Floats,
@@ -90,7 +74,8 @@ def auroc(
     positive, negative : ndarray, shape (P,), (N,)
         Scores of harvests, and of innocent accounts.
     positive_weights, negative_weights : ndarray, optional, shape (P,), (N,)
-        Not negative; ones where not given. With `corpus_weights` every corpus counts the same.
+        Not negative; ones where not given. With `coverage_lab.detect.fit.even_weights` every corpus counts
+        the same.
 
     Returns
     -------
@@ -221,7 +206,7 @@ def shares_by(
     found = []
     for name in np.unique(groups).tolist():
         mine = groups == name
-        weights = np.ones(int(mine.sum())) if corpus is None else corpus_weights(corpus[mine])
+        weights = np.ones(int(mine.sum())) if corpus is None else even_weights(corpus[mine])
         share = float(weights[over[mine]].sum() / weights.sum())
         found.append(GroupShare(name=name, accounts=int(mine.sum()), share=min(share, 1.0)))
     return found

@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from coverage_lab.detect.fit import ARCHETYPE_OF
+from coverage_lab.detect.fit import ARCHETYPE_OF, even_weights
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.evaluate import metrics
 from coverage_lab.evaluate.scored import APART_KINDS, Scored, ladder_order
@@ -266,8 +266,8 @@ class _AtSize:
         self.corpus = self.accounts.corpus
         self.benign = self.accounts.benign
         self.positives = self.accounts.pure
-        self.weights = metrics.corpus_weights(self.corpus[self.positives])
-        self.benign_weights = metrics.corpus_weights(self.corpus[self.benign])
+        self.weights = even_weights(self.corpus[self.positives])
+        self.benign_weights = even_weights(self.corpus[self.benign])
         rng = np.random.default_rng([seed, size])
         cluster = self.accounts.cluster
         self.resampled = min(_distinct(cluster[self.positives]), _distinct(cluster[self.benign])) >= 2

@@ -19,6 +19,7 @@ from coverage_lab.jobs.output import disk_errors, synced
 from coverage_lab.jobs.reading import Bucket
 from coverage_lab.jobs.state_day import STATES_FILE, StatePlan, write_read
 from coverage_lab.jobs.state_files import Read, write_states
+from coverage_lab.jobs.state_looks import with_looks
 from coverage_lab.progress import Progress, silent
 
 
@@ -76,9 +77,11 @@ def _judge_with_days(
 ) -> tuple[Judged, tuple[pa.Table, Read]]:
     """Judge accounts by today and the days before; also today's own states, and what was read."""
     today = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
-    merged = plan.merged(today, dim=judge.encoder.dim)
-    judged = judge_states(merged.states, replace(judge, config_id=plan.config_id))
-    return judged, (states_to_table(today), merged.read)
+    model_id = judge.scorecard.id if judge.scorecard is not None else "none"
+    merged = plan.merged(today, dim=judge.encoder.dim, model_id=model_id)
+    judged = judge_states(merged.states, replace(judge, config_id=plan.config_id), watched=merged.watched)
+    rows = with_looks(states_to_table(today), judged.watched, model_id=model_id)
+    return judged, (rows, merged.read)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

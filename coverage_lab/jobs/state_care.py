@@ -208,8 +208,12 @@ def _without_account(rows: pa.Table, account_id: str) -> pa.Table:
 
 
 def _with_prompts(rows: pa.Table) -> pa.Table:
-    """Version 1 → 2: how many prompts a row has stands beside its lists."""
+    """Version 1 → 2: how many prompts a row has stands beside its lists; nobody has looked at it yet."""
     if "prompts" in rows.column_names:
         return rows
     prompts = pc.list_value_length(rows["timestamps"]).cast(pa.int64())
-    return rows.append_column(STATES.field("prompts"), prompts)
+    rows = rows.append_column(STATES.field("prompts"), prompts)
+    for field in STATES:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows

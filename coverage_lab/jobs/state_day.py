@@ -16,6 +16,7 @@ import coverage_lab
 from coverage_lab.accounts import AccountStates, merge
 from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
+from coverage_lab.detect.trajectory import Watched
 from coverage_lab.errors import OutputError
 from coverage_lab.jobs.output import OutputFolder, read_json, write_json
 from coverage_lab.jobs.state import (
@@ -28,6 +29,7 @@ from coverage_lab.jobs.state import (
     state_url,
 )
 from coverage_lab.jobs.state_files import Read, read_states
+from coverage_lab.jobs.state_looks import Looks
 from coverage_lab.jobs.state_records import (
     CountedFile,
     DayRecord,
@@ -70,9 +72,10 @@ class StateDay:
 
 @dataclass(frozen=True)
 class Merged:
-    """An account states' merge with the days before, and what was read for it."""
+    """Account states merged with the days before, what was seen of them then, and what was read for it."""
 
     states: AccountStates
+    watched: Watched
     read: Read
 
 
@@ -117,12 +120,17 @@ class StatePlan:
             work / _PLAN, asdict(self) | {"first": self.first.isoformat(), "day": self.day.isoformat()}
         )
 
-    def merged(self, today: AccountStates, *, dim: int) -> Merged:
-        """Merge the day's states of some accounts with theirs of the days before; others are not read."""
+    def merged(self, today: AccountStates, *, dim: int, model_id: str) -> Merged:
+        """Merge the day's states of some accounts with theirs of the days before; others are not read.
+
+        Looks are those of the scorecard `model_id`.
+        """
         table = StateTable(self.url, version=self.version)
         files = [file for file in table.files() if self.first <= file.day < self.day]
-        before, read = read_states(table, files, today.account_ids, dim=dim)
-        return Merged(merge([before, today]), read)
+        looks = Looks(model_id)
+        before, read = read_states(table, files, today.account_ids, dim=dim, seen=looks.take)
+        merged = merge([before, today])
+        return Merged(merged, looks.watched(merged.account_ids), read)
 
 
 class DayRun:

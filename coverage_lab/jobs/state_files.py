@@ -59,7 +59,12 @@ def write_states(table: pa.Table, path: Path) -> None:
 
 
 def read_states(
-    table: StateTable, files: Sequence[StateFile], account_ids: Sequence[str], *, dim: int
+    table: StateTable,
+    files: Sequence[StateFile],
+    account_ids: Sequence[str],
+    *,
+    dim: int,
+    seen: Callable[[pa.Table], None] | None = None,
 ) -> tuple[AccountStates, Read]:
     """Read and merge the states of some accounts.
 
@@ -72,6 +77,8 @@ def read_states(
         Sorted.
     dim : int
         Dimension of the encoder's vectors.
+    seen : callable, optional
+        Shown each file's rows of these accounts, by day.
 
     Returns
     -------
@@ -96,6 +103,8 @@ def read_states(
             found, one = _rows_of(table, file, ids)
             read += one
             if found.num_rows:
+                if seen is not None:
+                    seen(found)
                 states = merge([states, states_from_table(found, dim=dim)])
     return states, read
 
