@@ -241,11 +241,12 @@ STATES = pa.schema(
         _required("opening_sums", _list(pa.float64())),
         _required("end_users", _list(pa.int64())),
         _required("sessions", _list(pa.int64())),
-        # what was seen of the account up to this day (`coverage_lab.detect.trajectory.Watched`) and by which
-        # scorecard; null where nobody looked. Since version 2.
+        # what this day's look saw (`coverage_lab.detect.trajectory`): by which scorecard, how many sizes of
+        # its ladder were passed, and how high the account stood; null where the look did not count. Since
+        # version 2.
         pa.field("look_model", pa.string()),
-        pa.field("looks", pa.int64()),
-        pa.field("highest", pa.float64()),
+        pa.field("look", pa.int64()),
+        pa.field("standing", pa.float64()),
     ]
 )
 

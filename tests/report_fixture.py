@@ -99,7 +99,7 @@ class Run:
         traced = {"atlas_id": "a" * 64, "encoder_id": "e" * 64, "model_id": "m" * 64, "config_id": "c" * 64}
         self.flags = pa.Table.from_pylist(
             [
-                {name: row[name] for name in schema.FLAGS.names if name not in traced} | traced
+                {name: row.get(name) for name in schema.FLAGS.names if name not in traced} | traced
                 for row in rows
                 if row["verdict"] != "clear"
             ],

@@ -238,9 +238,9 @@ def test_a_worker_with_another_second_stage_refuses(second: Judge, monkeypatch: 
     judge = two_stages(second, 0.2)
     monkeypatch.setattr(pool, "load_judge", lambda config, threads: judge)
     asked = RunConfig().model_dump_json()
-    pool.BucketActor(asked, judge.ids, 1)
+    pool.BucketActor(asked, judge.ids, 1, []).ready()
     with pytest.raises(ConfigError, match="a Ray worker loaded"):
-        pool.BucketActor(asked, replace(judge, second=None).ids, 1)
+        pool.BucketActor(asked, replace(judge, second=None).ids, 1, []).ready()
 
 
 def test_escalate_p_is_part_of_a_cascade_s_digest_only() -> None:

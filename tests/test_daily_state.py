@@ -480,9 +480,9 @@ def all_at_once(monkeypatch):
     def arranged(runs):
         barrier, commit = threading.Barrier(runs), state_day.DayRun.commit
 
-        def waiting(self, parts):
+        def waiting(self, parts, *, placed):
             barrier.wait(60)
-            return commit(self, parts)
+            return commit(self, parts, placed=placed)
 
         monkeypatch.setattr(state_day.DayRun, "commit", waiting)
 

@@ -14,13 +14,13 @@ from traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
 
 import coverage_lab.jobs.run
 from coverage_lab.accounts import AccountStates, merge, trace_prompts
-from coverage_lab.config import DetectConfig, RunConfig
+from coverage_lab.config import DetectConfig, JobConfig, RunConfig, StateConfig
 from coverage_lab.detect import Judge, Scorecard, judge_states
 from coverage_lab.detect.scorecard import Growth
 from coverage_lab.detect.trajectory import Watched, trajectory_p, unwatched
 from coverage_lab.jobs import StateDay, run_job
 from coverage_lab.jobs.state import StateTable
-from coverage_lab.jobs.state_care import rollback_day
+from coverage_lab.jobs.state_care import forget_account, rollback_day
 
 HARVEST = "Generate a list of 5 facts about subject {}:\n1."
 TASK = "Please fix this text number {}"
@@ -56,7 +56,9 @@ def test_the_highest_look_decides_whatever_comes_after() -> None:
     assert late["p_today"] >= early["p_today"]
     assert one.watched is not None
     assert two.watched is not None
-    assert two.watched.highest[0] >= one.watched.highest[0]
+    # Each tells what it saw itself.
+    assert two.watched.looks.tolist() == [3]
+    assert two.watched.highest[0] < one.watched.highest[0]
     assert late["p_value"] <= early["p_value"]
     calibration = judge.scorecard.growth.trajectories()
     assert early["p_value"] == trajectory_p(one.watched.highest, calibration=calibration)[0]
@@ -107,7 +109,7 @@ def test_below_the_first_size_nothing_is_counted() -> None:
 
 
 SECONDS = 1_768_000_000
-DAYS = (date(2026, 1, 10), date(2026, 1, 11), date(2026, 1, 12))
+DAYS = tuple(date(2026, 1, 10 + n) for n in range(8))
 
 
 @pytest.fixture
@@ -125,16 +127,31 @@ def daily(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(coverage_lab.jobs.run, "write_report", lambda target, **_: target.write_text("page"))
     tries = iter(range(100))
 
-    def count(day: int, put: str, numbers: range, *, card: Scorecard | None = None, recompute: bool = False):
+    def count(
+        day: int,
+        put: str,
+        numbers: range,
+        *,
+        card: Scorecard | None = None,
+        recompute: bool = False,
+        window: int = 30,
+        folders: tuple[str, ...] = (),
+    ):
         used["card"] = card or card_with_growth()
         place = tmp_path / f"try{next(tries)}"
-        place.mkdir()
-        rows = [("acct", SECONDS + number, put.format(number), None) for number in numbers]
-        sent = traffic(rows).select(["account_id", "timestamp", "prompt"])
-        pq.write_table(sent, place / "traffic.parquet")
+        for at, name in enumerate(folders or ("acct",)):
+            folder = place / "traffic" / (f"bucket={at}" if folders else "all")
+            folder.mkdir(parents=True)
+            rows = [(name, SECONDS + number, put.format(number), None) for number in numbers]
+            sent = traffic(rows).select(["account_id", "timestamp", "prompt"])
+            pq.write_table(sent, folder / "traffic.parquet")
+        settings = config.model_copy(update={"state": StateConfig(window_days=window)})
+        if folders:
+            settings = settings.model_copy(update={"job": JobConfig(threads=1)})
         wanted = StateDay(tmp_path / "state", DAYS[day], recompute=recompute)
-        run_job(place / "traffic.parquet", place / "out", config, state=wanted)
-        return pq.read_table(place / "out" / "accounts.parquet").to_pylist()[0]
+        run_job(place / "traffic", place / "out", settings, state=wanted)
+        found = pq.read_table(place / "out" / "accounts.parquet").to_pylist()
+        return found if folders else found[0]
 
     count.state = tmp_path / "state"
     return count
@@ -146,7 +163,7 @@ def looks_of(state: Path) -> dict[date, tuple[object, ...]]:
     for file in table.files():
         rows = pa.Table.from_batches(pq.ParquetFile(table.store.opened(file.path)).iter_batches())
         for row in rows.to_pylist():
-            found[file.day] = (row["look_model"], row["looks"], row["highest"])
+            found[file.day] = (row["look_model"], row["look"], row["standing"])
     return found
 
 
@@ -158,9 +175,9 @@ def test_days_share_their_looks_through_the_table(daily) -> None:
     kept = looks_of(daily.state)
     assert [kept[day][:2] for day in DAYS[:2]] == [(card.id, 1), (card.id, 2)]
     assert second["score"] < first["score"]
-    assert second["p_value"] == trajectory_p(np.array([kept[DAYS[1]][2]]), calibration=calibration)[0]
+    assert first["p_value"] == trajectory_p(np.array([kept[DAYS[0]][2]]), calibration=calibration)[0]
     assert second["p_value"] == first["p_value"] == pytest.approx(1 / 75)
-    assert kept[DAYS[1]][2] == kept[DAYS[0]][2]
+    assert kept[DAYS[1]][2] < kept[DAYS[0]][2]
 
 
 def test_another_scorecard_starts_anew_and_a_day_taken_out_takes_its_look(daily) -> None:
@@ -174,6 +191,43 @@ def test_another_scorecard_starts_anew_and_a_day_taken_out_takes_its_look(daily)
     rollback_day(daily.state, DAYS[1])
     again = daily(1, TASK, range(1000, 1110))
     assert again["p_value"] == pytest.approx(1 / 75)
+
+
+def test_counting_a_day_anew_takes_its_look_back(daily) -> None:
+    """Day 1 was wrong: put right, nothing of what it was taken for is left in the days after it."""
+    daily(0, HARVEST, range(80))
+    daily(1, TASK, range(1000, 1110))
+    wrong = looks_of(daily.state)[DAYS[0]][2]
+    daily(0, TASK, range(2000, 2080), recompute=True)
+    assert max(row[2] for row in looks_of(daily.state).values()) < wrong
+
+
+def test_recompute_with_another_scorecard_replaces_the_looks(daily) -> None:
+    daily(0, HARVEST, range(80))
+    other = card_with_growth(accounts=95)
+    daily(0, HARVEST, range(80), card=other, recompute=True)
+    assert looks_of(daily.state)[DAYS[0]][0] == other.id
+    version = StateTable(str(daily.state)).version
+    daily(0, HARVEST, range(80), card=other, recompute=True)
+    assert StateTable(str(daily.state)).version == version
+
+
+def test_a_look_that_left_the_window_is_taken_anew(daily) -> None:
+    """At a steady pace prompts in the window never pass another size; still nobody goes unseen for ever."""
+    for day in range(4):
+        daily(day, TASK, range(1000 * day, 1000 * day + 60), window=2)
+    late = [daily(day, HARVEST, range(1000 * day, 1000 * day + 60), window=2) for day in (4, 5, 6)]
+    assert late[-1]["p_value"] == pytest.approx(1 / 75)
+    kept = looks_of(daily.state)
+    assert [day for day in DAYS[4:7] if kept[day][1] is not None]
+
+
+def test_input_that_somebody_else_bucketed_finds_its_days_again(daily) -> None:
+    names = ("ann", "bob", "cho", "dan")
+    for day in range(2):
+        rows = daily(day, TASK, range(1000 * day, 1000 * day + 60), folders=names)
+        assert [row["prompts"] for row in rows] == [60 * (day + 1)] * 4
+    assert forget_account(daily.state, "ann")[0] == 2
 
 
 def test_a_small_account_has_not_been_looked_at(daily) -> None:

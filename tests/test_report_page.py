@@ -19,10 +19,11 @@ from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.plotting.page import policy
 from coverage_lab.plotting.text import json_for_script, plotly_text, shortened, visible
-from coverage_lab.report import growth_figure, words, write_report
-from coverage_lab.report.accounts_view import Percentiles, anchor_of
+from coverage_lab.report import growth_figure, shown_flags, words, write_report
+from coverage_lab.report.accounts_view import Percentiles, anchor_of, flag_order
 from coverage_lab.report.plots import MAX_POINTS, PALETTE, overview_rows
 from coverage_lab.report.shell import explain_command, shell_word
+from coverage_lab.schema import FLAGS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_fixture import HOSTILE_IDS, NOTE, Run
@@ -385,3 +386,11 @@ def test_shell_word_is_one_word_of_the_same_text(account_id: str) -> None:
 def test_explain_command_guards_against_options() -> None:
     assert explain_command("acme") == "coverage-lab explain acme --run OUTPUT"
     assert explain_command("--help") == "coverage-lab explain --run OUTPUT -- --help"
+
+
+def test_the_gravest_flags_are_shown(run: Run) -> None:
+    flags = run.arguments()["flags"]
+    for most in (1, 3, flags.num_rows + 5):
+        expected = sorted(flags.to_pylist(), key=flag_order)[:most]
+        assert shown_flags(flags, max_accounts=most).to_pylist() == expected
+    assert shown_flags(FLAGS.empty_table(), max_accounts=3).num_rows == 0

@@ -19,7 +19,7 @@ from coverage_lab.detect.features import FEATURES, Features, features_of
 from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import reasons, without_sentence
 from coverage_lab.detect.scorecard import Scorecard, direction
-from coverage_lab.detect.trajectory import Watched, look, trajectory_p
+from coverage_lab.detect.trajectory import Watched, look, trajectory_p, unwatched
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
@@ -81,8 +81,9 @@ class Judged:
     Attributes
     ----------
     watched : Watched or None
-        What must be kept of the accounts until they are looked at again, in the order of `accounts`; None
-        where it was not asked for, or the scorecard holds no accounts as they grew.
+        What this look alone saw of the accounts, to be kept until they are looked at again, in the order of
+        `accounts`: 0 looks where it does not count. None where it was not asked for, or the scorecard holds
+        no accounts as they grew.
     """
 
     accounts: pa.Table
@@ -124,10 +125,11 @@ def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None
     ----------
     states : AccountStates
     watched : Watched, optional
-        What was kept of the accounts' former looks, in the order of `states`. With it, `p_value` is that of
-        an account's highest standing over all looks, so that looking every day raises no more false alarms
-        than looking once (`coverage_lab.detect.trajectory`), and `p_today` that of this look alone. Accounts
-        beyond the horizon that the scorecard knows keep the p-value of this look.
+        What was seen of the accounts at former looks at the same prompts, in the order of `states`. With it,
+        `p_value` is that of an account's highest standing over all looks, so that looking every day raises
+        no more false alarms than looking once (`coverage_lab.detect.trajectory`), and `p_today` that of this
+        look alone. Accounts beyond the horizon that the scorecard knows, or below its first size, keep the
+        p-value of this look.
 
     Raises
     ------
@@ -197,8 +199,11 @@ def _scored(
     p_today = p_value = scorecard.p_value(score, states.prompts)
     if watched is not None and scorecard.growth is not None:
         calibration = scorecard.growth.trajectories()
-        watched = look(watched, score, states.prompts, calibration=calibration)
-        over_time = trajectory_p(watched.highest, calibration=calibration)
+        after = look(watched, score, states.prompts, calibration=calibration)
+        alone = look(unwatched(len(score)), score, states.prompts, calibration=calibration)
+        counts = after.looks > watched.looks
+        watched = Watched(np.where(counts, alone.looks, 0), np.where(counts, alone.highest, np.nan))
+        over_time = trajectory_p(after.highest, calibration=calibration)
         p_value = np.where(np.isnan(over_time) | (states.prompts > calibration.sizes[-1]), p_today, over_time)
     else:
         watched = None

@@ -259,6 +259,8 @@ def _with_calibration(
                 prompts=tuple(benign.prompts.tolist()),
                 score=tuple(score.tolist()),
             ),
+            # Grown accounts of the shipped corpora say nothing about the user's own.
+            "growth": None,
             "card": card | {f"{_CARD}{name}": value for name, value in made_from.items()},
         }
     )

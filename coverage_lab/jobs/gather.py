@@ -56,13 +56,18 @@ def _joined(parts: Sequence[Path], name: str, schema: pa.Schema) -> pa.Table:
     return joined.sort_by("account_id").combine_chunks()
 
 
-def discoveries(accounts: pa.Table, scorecard: Scorecard | None) -> dict[str, object] | None:
+def discoveries(
+    accounts: pa.Table, scorecard: Scorecard | None, *, over_time: bool = False
+) -> dict[str, object] | None:
     """Tell how many accounts stand out of the whole run, and whether its calibration lets any.
 
     Parameters
     ----------
     accounts : Table
         With the column `q_value`.
+    over_time : bool
+        The p-values are those of all looks at an account, so they are as fine as the scorecard's grown
+        accounts are many.
 
     Returns
     -------
@@ -75,6 +80,8 @@ def discoveries(accounts: pa.Table, scorecard: Scorecard | None) -> dict[str, ob
     if scorecard is None or not len(q):
         return None
     compared = scorecard.calibration.neighbours
+    if over_time and scorecard.growth is not None:
+        compared = max(compared, len(scorecard.growth.trajectories().highest))
     fewest = smallest_discovery(compared, len(q), q=DISCOVERY_RATE)
     return {
         "rate": DISCOVERY_RATE,

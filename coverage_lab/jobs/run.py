@@ -27,10 +27,10 @@ from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.gather import discoveries, gather
 from coverage_lab.jobs.output import REPORT, OutputFolder, disk_errors
 from coverage_lab.jobs.pool import ray_cluster, work_on_ray
-from coverage_lab.jobs.reading import Reading, check_accounts_apart, read_input, rows_of_ready
+from coverage_lab.jobs.reading import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
 from coverage_lab.jobs.state_day import DayRun, StateDay, prompts_of
 from coverage_lab.progress import Progress, silent
-from coverage_lab.report import write_report
+from coverage_lab.report import shown_flags, write_report
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
 from coverage_lab.traffic import Source, check_sources, find_sources
 
@@ -131,7 +131,9 @@ def run_job(
         )
         if day is not None:
             with clock.stage("commit"):
-                manifest["state"] = day.commit(parts)
+                manifest["state"] = day.commit(
+                    parts, placed=all(isinstance(bucket, SpreadBucket) for bucket in read.buckets)
+                )
             manifest["config_id"] = config.digest(state=True)
         with clock.stage("report"), disk_errors(output):
             _report(folder, manifest, config)
@@ -245,7 +247,7 @@ def _counts(
         "quarantine_reasons": dict(sorted(reasons.items())),
         "accounts": accounts.num_rows,
         "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
-        "discoveries": discoveries(accounts, judge.stages[-1].scorecard),
+        "discoveries": discoveries(accounts, judge.stages[-1].scorecard, over_time=used is not None),
         "escalated": _escalated(accounts, judge),
         "buckets": len(read.buckets),
         "as_of": read.as_of,
@@ -344,14 +346,15 @@ def _rows(path: Path, wanted: pc.Expression) -> pa.Table:
 def _report(folder: OutputFolder, manifest: dict[str, object], config: RunConfig) -> None:
     output = folder.path
     flags = pq.read_table(output / "flags.parquet")
-    flagged = pc.is_in(ds.field("account_id"), value_set=flags["account_id"].combine_chunks())
+    shown = shown_flags(flags, max_accounts=config.report.max_accounts)
+    wanted = pc.is_in(ds.field("account_id"), value_set=shown["account_id"].combine_chunks())
     with folder.whole_file(REPORT) as target:
         write_report(
             target,
             run=manifest,
             accounts=pq.read_table(output / "accounts.parquet"),
-            curves=_rows(output / "curves.parquet", flagged),
-            cells=_rows(output / "cells.parquet", flagged),
+            curves=_rows(output / "curves.parquet", wanted),
+            cells=_rows(output / "cells.parquet", wanted),
             flags=flags,
             max_accounts=config.report.max_accounts,
         )

@@ -27,6 +27,7 @@ from coverage_lab.jobs.state import (
     check_binding,
     open_or_create,
     state_url,
+    table_errors,
 )
 from coverage_lab.jobs.state_files import Read, read_states
 from coverage_lab.jobs.state_looks import Looks
@@ -148,8 +149,9 @@ class DayRun:
     sources : list of Source
         Without files that repeat another of the input.
     run : str
-        Digest of what the day's states depend on: files by content, encoder, atlas, how traffic is read and
-        the code's version. A day in the table with the same is this very run's, and is not committed again.
+        Digest of what the day's states (not its looks) depend on: files by content, encoder, atlas, how
+        traffic is read and the code's version. A day in the table with the same is this very run's, and is
+        not committed again unless `recompute` changes its looks.
 
     Raises
     ------
@@ -187,7 +189,7 @@ class DayRun:
 
     def key(self, run_key: str) -> str:
         """Digest of everything that the run's tables depend on: also the days that it merges with."""
-        window = [(day.isoformat(), run) for day, run in self._table.days().items() if self._in_window(day)]
+        window = [file.path for file in self._table.files() if self._in_window(file.day)]
         parts = [run_key, self.run, self._wanted.day.isoformat(), self.plan.config_id, window]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -205,13 +207,16 @@ class DayRun:
                 f"{self._table.url} any more; give another folder to count it again"
             )
 
-    def commit(self, parts: Sequence[Path]) -> dict[str, object]:
+    def commit(self, parts: Sequence[Path], *, placed: bool) -> dict[str, object]:
         """Put the day into the table in one commit, unless it is there; returns the manifest's part.
 
         Parameters
         ----------
         parts : sequence of Path
             Of all buckets, in order.
+        placed : bool
+            Whether the k-th part's accounts are those that `traffic.bucket_of` places k-th: not so where the
+            input was bucketed by somebody else.
 
         Raises
         ------
@@ -223,16 +228,23 @@ class DayRun:
         def change(newest: StateTable) -> Change | None:
             check_binding(newest, self._binding)
             self._check_day(newest)
-            if newest.days().get(day) == self.run:
+            have = {file.path: file for file in newest.files() if file.day == day}
+            wanted = {file.path: file for file in added}
+            # The same run's day may hold looks of other days before it, which --recompute replaces.
+            if have.keys() == wanted.keys() or (newest.days().get(day) == self.run and not recompute):
                 return None
-            return Change(removed=[file for file in newest.files() if file.day == day], added=added)
+            return Change(
+                removed=[file for path, file in have.items() if path not in wanted],
+                added=[file for path, file in wanted.items() if path not in have],
+            )
 
         prompts = prompts_of(parts)
+        recompute = self._wanted.recompute
         replaced = self._table.days().get(day)
         committed = False
         # Looked up again, since this run may have been killed between its commit and its manifest.
-        if StateTable(self._table.url).days().get(day) != self.run:
-            added = self._put(parts)
+        if recompute or StateTable(self._table.url).days().get(day) != self.run:
+            added = self._put(parts, placed=placed)
             write_record(self._table, DayRecord(day, self.run, prompts, tuple(self.files)))
             told: dict[str, str | int | None] = {
                 "action": "day",
@@ -241,7 +253,8 @@ class DayRun:
                 "schema_version": STATES_VERSION,
             }
             committed = self._table.commit(change, told=told)
-        if committed and replaced is not None:
+            self._put_again(added, parts, placed=placed)
+        if committed and replaced not in (None, self.run):
             delete_record(self._table, day, replaced)
         return {
             "url": self._table.url,
@@ -270,7 +283,14 @@ class DayRun:
                 "replace it with --recompute"
             )
 
-    def _put(self, parts: Sequence[Path]) -> list[StateFile]:
+    def _put_again(self, added: Sequence[StateFile], parts: Sequence[Path], *, placed: bool) -> None:
+        """Put back what a vacuum took between our copy and our commit."""
+        with table_errors(self._table.url):
+            gone = [file for file in added if not self._table.store.has(file.path)]
+        if gone:
+            self._put(parts, placed=placed)
+
+    def _put(self, parts: Sequence[Path], *, placed: bool) -> list[StateFile]:
         """Copy the buckets' states to the table's storage: those with rows, and one at least."""
         rows = [pq.read_metadata(part / STATES_FILE).num_rows for part in parts]
         chosen = [place for place, count in enumerate(rows) if count] or [0]
@@ -279,7 +299,7 @@ class DayRun:
                 parts[place] / STATES_FILE,
                 day=self._wanted.day,
                 run=self.run,
-                bucket=(place, len(parts)),
+                bucket=(place, len(parts)) if placed else (0, 1),
                 rows=rows[place],
             )
             for place in chosen

@@ -1,7 +1,8 @@
 """What was seen of accounts at former looks, kept beside their states.
 
-A look is a fact of the day that it was taken on: it is stored with that day's row, goes with it, and does not
-change when an earlier day is counted anew.
+A day's row holds what that day's own look saw, and nothing of other days: it goes with its day when the day
+is taken out, counted anew or leaves the window. What was seen of an account so far is the highest of the days
+that it is judged by.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from coverage_lab.schema import STATES
 
 
 class Looks:
-    """Newest look at each account by one scorecard.
+    """Highest look at each account by one scorecard.
 
     Parameters
     ----------
@@ -24,42 +25,43 @@ class Looks:
 
     def __init__(self, model_id: str) -> None:
         self._model_id = model_id
-        self._newest: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, tuple[int, float]] = {}
 
     def take(self, rows: pa.Table) -> None:
-        """Take note of a day's rows of `STATES`; days in their order."""
+        """Take note of a day's rows of `STATES`; days in any order."""
         mine = rows.filter(pc.fill_null(pc.equal(rows["look_model"], self._model_id), False))
-        for account_id, looks, highest in zip(
-            *(mine[name].to_pylist() for name in ("account_id", "looks", "highest")), strict=True
+        for account_id, look, standing in zip(
+            *(mine[name].to_pylist() for name in ("account_id", "look", "standing")), strict=True
         ):
-            self._newest[account_id] = (looks, highest)
+            most, highest = self._seen.get(account_id, (look, standing))
+            self._seen[account_id] = (max(most, look), max(highest, standing))
 
     def watched(self, account_ids: tuple[str, ...]) -> Watched:
         """Return what was seen of some accounts, in their order; nobody looked at the others."""
         watched = unwatched(len(account_ids))
         for row, account_id in enumerate(account_ids):
-            if account_id in self._newest:
-                watched.looks[row], watched.highest[row] = self._newest[account_id]
+            if account_id in self._seen:
+                watched.looks[row], watched.highest[row] = self._seen[account_id]
         return watched
 
 
-def with_looks(rows: pa.Table, watched: Watched | None, *, model_id: str) -> pa.Table:
+def with_looks(rows: pa.Table, today: Watched | None, *, model_id: str) -> pa.Table:
     """Put today's looks into today's rows.
 
     Parameters
     ----------
     rows : Table
         Schema `STATES`.
-    watched : Watched or None
-        In the order of `rows`. None, or an account that was not looked at: the row's columns stay null.
+    today : Watched or None
+        In the order of `rows`, `Judged.watched`. None, or a look that does not count: the columns stay null.
     """
-    if watched is None:
+    if today is None:
         return rows
-    seen = watched.looks > 0
+    seen = today.looks > 0
     columns = {
         "look_model": pa.array([model_id if one else None for one in seen], pa.string()),
-        "looks": pa.array(watched.looks, pa.int64(), mask=~seen),
-        "highest": pa.array(watched.highest, pa.float64(), mask=~seen),
+        "look": pa.array(today.looks, pa.int64(), mask=~seen),
+        "standing": pa.array(today.highest, pa.float64(), mask=~seen),
     }
     for name, column in columns.items():
         rows = rows.set_column(STATES.get_field_index(name), STATES.field(name), column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,24 @@ def write_report(
     write_whole(path, page, what="report")
 
 
+def shown_flags(flags: pa.Table, *, max_accounts: int) -> pa.Table:
+    """Choose the flags that the page shows, the gravest first.
+
+    Only of these accounts does `write_report` need rows of `curves` and `cells`.
+
+    Parameters
+    ----------
+    flags : pa.Table
+        Schema `schema.FLAGS`.
+    max_accounts : int
+        1 or more.
+    """
+    keys = flags.select(["verdict", "p_value", "score", "account_id"])
+    rows = (row for batch in keys.to_batches(max_chunksize=4096) for row in batch.to_pylist())
+    gravest = heapq.nsmallest(max_accounts, ((flag_order(row), at) for at, row in enumerate(rows)))
+    return flags.take(pa.array([at for _, at in gravest], pa.int64()))
+
+
 def _page(
     run: Mapping[str, object],
     accounts: pa.Table,
@@ -95,8 +114,7 @@ def _page(
     flags: pa.Table,
     max_accounts: int,
 ) -> str:
-    ordered = sorted(flags.to_pylist(), key=flag_order)
-    chosen = ordered[:max_accounts]
+    chosen = shown_flags(flags, max_accounts=max_accounts).to_pylist()
     ids = [flag["account_id"] for flag in chosen]
     shown, specs = _flagged(chosen, accounts, _only(curves, ids), _only(cells, ids))
     anchors = {account_id: anchor_of(account_id) for account_id in ids}
@@ -118,7 +136,7 @@ def _page(
             p_values=accounts.num_rows - accounts["p_value"].null_count,
             verdict_counts=[(name, style, verdicts.count(name)) for name, style in words.VERDICTS.items()],
             verdict_words=words.VERDICTS,
-            flagged_total=len(ordered),
+            flagged_total=flags.num_rows,
             shown=shown,
             specs=specs,
             drawn=len(drawn),
