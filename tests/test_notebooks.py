@@ -7,16 +7,34 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path):
+def outputs_of(path: Path) -> list[nbformat.NotebookNode]:
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def printed_by(outputs: list[nbformat.NotebookNode]) -> str:
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def numbers_of(printed: str, row: str) -> list[float]:
+    """Numbers of the printed row that begins with `row`."""
+    lines = [line for line in printed.splitlines() if line.startswith(f"{row} ")]
+    assert len(lines) == 1, row
+    return [
+        float(number.replace(",", ""))
+        for number in re.findall(r"(?<=\s)[\d,.e+]+(?=\s|$)", lines[0][len(row) :])
+    ]
+
+
+def test_first_report_runs():
+    outputs = outputs_of(FOLDER / "01_first_report.ipynb")
     assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)
-    printed = "".join(output.get("text", "") for output in outputs)
+    printed = printed_by(outputs)
     assert (
         len(
             re.findall(
@@ -28,11 +46,46 @@ def test_notebook_runs(path):
     assert "harvesting: " in printed, "reasons are shown"
 
 
+def test_scale_model_gives_what_a_hand_calculation_gives():
+    printed = printed_by(outputs_of(FOLDER / "02_scale_model.ipynb"))
+
+    # 5e9 / (417,919 / 7.92 * 0.778) = 121,792 s of reading, 5e9 / (6,000 * 0.8745) = 952,925 s of the rest
+    assert numbers_of(printed, "static for all") == [12.4, 74.6]  # 1,074,717 s over 86,400 and 14,400
+    # 5% of 5e9 at 80/s are 3,125,000 s more
+    assert numbers_of(printed, "cascade, 5.0% escalated") == [48.6, 291.6]
+    # 5e9 / 50,000 = 100,000 s
+    assert numbers_of(printed, "A100, TensorRT, short prompts: public figure, not measured by us") == [
+        1.16,
+        6.94,
+    ]
+    # 10 million accounts of 17,814 bytes: 0.17814 TB a day, for 29 days
+    assert numbers_of(printed, "states of the window read") == [5.166]
+
+    # 933 MB + (10,000,000 - 33,333) * 470 MB / 30,000 = 157,077 MB, of 64 GB
+    assert numbers_of(printed, "driver memory")[:4] == [1.57e11, 6.4e10, 2.45, 4.1]
+    # 2,048 shares * 4,096 buckets, written and opened, of 1,000 a second for four hours
+    assert numbers_of(printed, "work files")[:3] == [1.68e7, 1.44e7, 1.17]
+
+
+def test_scale_model_ranks_what_breaks_by_share_of_its_limit():
+    printed = printed_by(outputs_of(FOLDER / "02_scale_model.ipynb"))
+    table = printed[printed.index("breaks at") :].splitlines()[1:]
+    names = [re.split(r" {2,}|(?<=\w) (?=\d)", line)[0] for line in table if line]
+    assert names == ["driver memory", "work files", "worker memory", "state reads", "network"]
+    rows = [numbers_of(printed, name) for name in names]
+    shares = [row[2] for row in rows]
+    assert shares == sorted(shares, reverse=True)
+    assert shares == pytest.approx([need / limit for need, limit, *_ in rows], abs=0.01)
+    breaks = [float(found) for found in re.findall(r"([\d.]+) M accounts", printed)]
+    assert breaks == sorted(breaks), "what is fuller breaks at a smaller day"
+    assert [at < 10 for at in breaks] == [share > 1 for share in shares[: len(breaks)]]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_committed_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells)
 
 
-def test_there_is_a_notebook():
-    assert NOTEBOOKS
+def test_each_notebook_has_its_test():
+    assert [path.stem for path in NOTEBOOKS] == ["01_first_report", "02_scale_model"]
