@@ -52,6 +52,10 @@ class AccountScore(_Answered):
         description="The model's probability of `archetype`, 0..1; null where it is unknown, or decided by "
         "the end users named."
     )
+    p_today: None = Field(
+        description="Always null here: a request is one look, and `p_value` is that look's. A run with state "
+        "has both."
+    )
     q_value: None = Field(
         description="Always null here: a p-value is adjusted among all accounts of a run, and a request has "
         "only some. Adjust those of a day together (Benjamini-Hochberg), or use `coverage-lab run`."
