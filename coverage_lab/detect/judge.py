@@ -56,6 +56,11 @@ class Judge:
         return (self,) if self.second is None else (self, self.second)
 
     @property
+    def model_id(self) -> str:
+        """Id of the scorecard; "none" without one."""
+        return self.scorecard.id if self.scorecard is not None else "none"
+
+    @property
     def ids(self) -> tuple[str | None, ...]:
         """Ids of each stage's encoder, atlas and scorecard: two judges with the same ids say the same."""
         return tuple(
@@ -350,7 +355,7 @@ def _flags(accounts: pa.Table, judge: Judge) -> pa.Table:
     trace = {
         "atlas_id": judge.atlas.id,
         "encoder_id": judge.encoder.id,
-        "model_id": judge.scorecard.id if judge.scorecard is not None else "none",
+        "model_id": judge.model_id,
         "config_id": judge.config_id,
     }
     columns = {name: flagged[name] for name in FLAGS.names if name not in trace}

@@ -77,7 +77,7 @@ def _judge_with_days(
 ) -> tuple[Judged, tuple[pa.Table, Read]]:
     """Judge accounts by today and the days before; also today's own states, and what was read."""
     today = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
-    model_id = judge.scorecard.id if judge.scorecard is not None else "none"
+    model_id = judge.model_id
     merged = plan.merged(today, dim=judge.encoder.dim, model_id=model_id)
     judged = judge_states(merged.states, replace(judge, config_id=plan.config_id), watched=merged.watched)
     rows = with_looks(states_to_table(today), judged.watched, model_id=model_id)
