@@ -112,6 +112,81 @@ def nearest_from_host(vectors, centroids, parents):
     return tuple(nearest_cell(vectors, centroids, parents=parents, backend="triton"))
 
 
+def states_on_device(rows, precision: str, block: int):
+    """Trace traffic with vectors that stay on torch's device; also how many went to the host."""
+    from unittest.mock import patch
+
+    import traced
+
+    from coverage_lab.accounts import device_vectors, trace
+
+    encoder, fetched = _encoder(precision), []
+    with (
+        patch.object(trace, "stays_on_device", lambda encoder: True),
+        patch.object(device_vectors, "BLOCK", block),
+        patch.object(encoder, "encode", fetched.append),
+    ):
+        states = trace.trace_prompts(traced.traffic(rows), encoder, traced.wide_atlas())
+    return states, len(fetched)
+
+
+def broken_device(rows, broken: str) -> str:
+    """Return what tracing says on a device that is broken somehow."""
+    from unittest.mock import patch
+
+    import torch
+    import traced
+    from coverage_kernels.causal_novelty import triton_kernel as novelty_kernel
+    from coverage_kernels.nearest_cell import triton_kernel as cell_kernel
+
+    from coverage_lab.accounts import device_vectors, trace
+    from coverage_lab.errors import CoverageLabError
+
+    encoder, atlas = _encoder("float32"), traced.tiny_atlas() if broken == "length" else traced.wide_atlas()
+    windows = encoder.encode_windows
+
+    def spoilt(texts):
+        for span, window in windows(texts):
+            if broken == "memory":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            if broken == "overflow":
+                window = window.clone()
+                window[3] = torch.nan
+            yield span, window
+
+    def off_by_one(rows, centroids):
+        cell, margin, rechecked = cells(rows, centroids)
+        return cell.roll(1), margin, rechecked
+
+    def too_far(*given):
+        far, nearest = novelty(*given)
+        return far + 1e-3, nearest
+
+    cells, novelty = cell_kernel.nearest_cell, novelty_kernel.causal_novelty
+    device_vectors._centroids.cache_clear()
+    with (
+        patch.object(trace, "stays_on_device", lambda encoder: True),
+        patch.object(encoder, "encode_windows", spoilt),
+        patch.object(cell_kernel, "nearest_cell", off_by_one if broken == "cells" else cells),
+        patch.object(novelty_kernel, "causal_novelty", too_far if broken == "novelty" else novelty),
+    ):
+        try:
+            trace.trace_prompts(traced.traffic(rows), encoder, atlas)
+        except CoverageLabError as error:
+            return str(error)
+        finally:
+            device_vectors._centroids.cache_clear()
+    return "nothing"
+
+
+def _encoder(precision: str):
+    from coverage_lab.config import EncoderConfig
+    from coverage_lab.encoders import load_encoder
+
+    options = {"name": "minilm", "device": "cpu", "precision": precision}
+    return load_encoder(EncoderConfig.model_validate(options))
+
+
 def compiled(op: str, dtype: str, capability: int = 90) -> dict[str, object]:
     """Compile an op's kernel with its own tile for a GPU that need not be here."""
     import triton

@@ -52,7 +52,7 @@ class CountingEncoder:
 def minilm() -> Iterator[Encoder]:
     """One thread: torch's threads spin while they wait, which takes minutes on a busy machine."""
     before = torch.get_num_threads()
-    yield load_encoder(EncoderConfig(name="minilm", device="cpu"), threads=1)
+    yield load_encoder(EncoderConfig(name="minilm", device="cpu", precision="float32"), threads=1)
     torch.set_num_threads(before)
 
 

@@ -14,8 +14,9 @@ from hostile_texts import TEXTS
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from coverage_lab.config import EncoderConfig
-from coverage_lab.encoders import load_encoder
+from coverage_lab.config import EncoderConfig, JobConfig, RayConfig, RunConfig
+from coverage_lab.detect.load import settled
+from coverage_lab.encoders import load_encoder, resolve_precision
 from coverage_lab.errors import ConfigError, MissingExtraError
 
 #: Within the first 4,000 characters, at which the encoders cut and the library does not.
@@ -135,10 +136,32 @@ def test_openvino_that_is_missing_names_the_extra(
         load_encoder(config)
 
 
-@pytest.mark.parametrize(("has", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_precision_auto_asks_the_processor(
-    has: bool, expected: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("has", "options", "expected", "in_gpu_actors"),
+    [
+        (True, {}, "bfloat16", "bfloat16"),
+        (False, {}, "float32", "bfloat16"),
+        (True, {"precision": "float32"}, "float32", "float32"),
+        (True, {"engine": "sentence-transformers"}, "float32", "float32"),
+        (True, {"model": "plain BERT"}, "float32", "float32"),
+        (False, {"model": "plain BERT", "precision": "bfloat16"}, "bfloat16", "bfloat16"),
+    ],
+)
+def test_precision_by_default_asks_the_processor(
+    has: bool,
+    options: dict[str, str],
+    expected: str,
+    in_gpu_actors: str,
+    folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
-    config = EncoderConfig(name="minilm", model=str(folders["plain BERT"]), device="cpu", precision="auto")
-    assert load_encoder(config).precision == expected
+    if "model" in options:
+        options = options | {"model": str(folders[options["model"]])}
+    config = EncoderConfig.model_validate({"name": "minilm", "device": "cpu", **options})
+    assert load_encoder(config).precision == resolve_precision(config) == expected
+    run = RunConfig(encoder=config)
+    assert settled(run).encoder == config.model_copy(update={"precision": expected})
+    # In actors with GPUs it is the GPU that counts, wherever the driver is.
+    on_gpus = run.model_copy(update={"job": JobConfig(ray=RayConfig(num_gpus=1.0))})
+    assert settled(on_gpus, on_ray=True).encoder.precision == in_gpu_actors

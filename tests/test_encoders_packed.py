@@ -53,7 +53,9 @@ def exact(library) -> NDArray[np.float32]:
 
 
 def load(**options: object) -> TokenEncoder:
-    made = load_encoder(EncoderConfig.model_validate({"name": "minilm", "device": "cpu", **options}))
+    made = load_encoder(
+        EncoderConfig.model_validate({"name": "minilm", "device": "cpu", "precision": "float32", **options})
+    )
     assert isinstance(made, TokenEncoder)
     assert made.engine == "packed"
     return made

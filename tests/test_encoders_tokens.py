@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coverage_lab.encoders.batches import packed_batches, padded_batches
+from coverage_lab.encoders.batches import padded_batches
 from coverage_lab.encoders.tokens import Tokens, ahead
+from coverage_lab.measures.ragged import runs
 
 
 def as_lists(tokens: Tokens) -> list[list[int]]:
@@ -48,13 +49,13 @@ def test_taking_and_digests(rows: list[list[int]], data: st.DataObject) -> None:
 def test_batches_keep_to_the_budget_and_no_more_of_them_than_needed(lengths: list[int], budget: int) -> None:
     lengths.sort()
     for cut, cost in (
-        (packed_batches, lambda run: sum(run)),
+        (lambda sizes, most: runs(np.concatenate([[0], np.cumsum(sizes)]), most), lambda run: sum(run)),
         (padded_batches, lambda run: len(run) * max(run)),
     ):
-        runs = [lengths[start:stop] for start, stop in cut(np.array(lengths, dtype=np.int64), budget)]
-        assert [length for run in runs for length in run] == lengths
-        assert all(run and (cost(run) <= budget or len(run) == 1) for run in runs)
-        for run, following in pairwise(runs):
+        cuts = [lengths[start:stop] for start, stop in cut(np.array(lengths, dtype=np.int64), budget)]
+        assert [length for run in cuts for length in run] == lengths
+        assert all(run and (cost(run) <= budget or len(run) == 1) for run in cuts)
+        for run, following in pairwise(cuts):
             assert cost([*run, following[0]]) > budget
 
 

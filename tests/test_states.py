@@ -17,6 +17,7 @@ from coverage_lab.accounts import (
     STRUCTURE,
     AccountStates,
     Distinct,
+    HostVectors,
     cells_table,
     curves_table,
     digests_of,
@@ -28,6 +29,7 @@ from coverage_lab.accounts import (
     trace,
     trace_prompts,
 )
+from coverage_lab.accounts import vectors as accounts_vectors
 from coverage_lab.accounts.wording import openings, structure
 from coverage_lab.schema import CELLS, CURVES, LEVELS, MEASURE_COLUMNS
 
@@ -130,7 +132,7 @@ BANK = [f"text {i}: is it {'so' * (i % 5)}?" for i in range(12)]
 
 
 def a_bank() -> Distinct:
-    return distinct_prompts(BANK, HashEncoder().encode(BANK), tiny_atlas())
+    return distinct_prompts(BANK, HostVectors(HashEncoder().encode(BANK)), tiny_atlas())
 
 
 def drawn(
@@ -145,7 +147,8 @@ def drawn(
 
 @pytest.mark.parametrize("block", [1, 7, 16_384])
 def test_states_of_a_bank_are_those_of_the_traced_text(monkeypatch, block):
-    monkeypatch.setattr(trace, "_BLOCK", block)
+    monkeypatch.setattr(trace, "BLOCK", block)
+    monkeypatch.setattr(accounts_vectors, "BLOCK", block)
     ids, offsets, times, which = drawn(np.random.default_rng(block), 20)
     account = np.repeat(np.arange(20), np.diff(offsets))
     rows = [(ids[a], int(t), BANK[w], f"u{w % 3}") for a, t, w in zip(account, times, which, strict=True)]
@@ -192,13 +195,13 @@ def test_a_large_bank_is_read_in_place():
     tiled = np.arange(rows) % len(BANK)
     small = a_bank()
     bank = Distinct(
-        vectors=small.vectors[tiled],
+        vectors=HostVectors(small.vectors.rows[tiled]),
         digests=np.arange(rows, dtype=np.uint64),
         cells=small.cells[tiled],
         structure=small.structure[tiled],
         openings=small.openings[tiled],
     )
-    least = min(bank.vectors.nbytes, bank.structure.nbytes, bank.openings.data.nbytes, bank.cells.nbytes)
+    least = min(bank.vectors.rows.nbytes, bank.structure.nbytes, bank.openings.data.nbytes, bank.cells.nbytes)
     tracemalloc.start()
     states_of(("a",), np.array([0, 5]), np.arange(5), np.array([1, 2, 3, 4, 49_999]), bank)
     peak = tracemalloc.get_traced_memory()[1]
@@ -250,9 +253,10 @@ def test_no_account_of_a_bank_is_the_empty_state():
     for name in SUMS:
         assert getattr(states, name).shape == getattr(AccountStates.empty(HashEncoder.dim), name).shape
     assert states.structure_sums.shape == (0, len(STRUCTURE))
-    assert distinct_prompts([], np.empty((0, 16), np.float32), tiny_atlas()).openings.shape == (0, OPENINGS)
+    none = HostVectors(np.empty((0, 16), np.float32))
+    assert distinct_prompts([], none, tiny_atlas()).openings.shape == (0, OPENINGS)
     with pytest.raises(ValueError, match="vectors: expected 1 rows"):
-        distinct_prompts(["one"], np.empty((0, 16), np.float32), tiny_atlas())
+        distinct_prompts(["one"], none, tiny_atlas())
 
 
 def test_measures_have_every_column_and_null_where_undefined():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class HashEncoder:
     id = hashlib.sha256(b"tests: hash encoder").hexdigest()
     dim = 16
     device = "cpu"
+    precision = "float32"
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
@@ -53,6 +55,15 @@ def tiny_atlas() -> Atlas:
         iterations=5,
         description="tests",
     )
+
+
+@functools.cache
+def wide_atlas() -> Atlas:
+    """The cells of the tiny atlas for vectors of 384 numbers, around random directions."""
+    small = tiny_atlas()
+    drawn = np.random.default_rng(5).normal(size=(len(small.centroids), 384))
+    centroids = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return dataclasses.replace(small, centroids=centroids)
 
 
 def traffic(rows: Sequence[tuple[str, int, str, str | None]]) -> pa.Table:

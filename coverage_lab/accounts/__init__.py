@@ -4,6 +4,7 @@ from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompt
 from coverage_lab.accounts.measure import Measures, cells_table, curves_table, measure
 from coverage_lab.accounts.state import AccountStates, Members, members, merge
 from coverage_lab.accounts.trace import states_of, trace_prompts
+from coverage_lab.accounts.vectors import HostVectors
 from coverage_lab.accounts.wording import OPENINGS, STRUCTURE
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "STRUCTURE",
     "AccountStates",
     "Distinct",
+    "HostVectors",
     "Measures",
     "Members",
     "cells_table",

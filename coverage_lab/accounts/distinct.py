@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_lab.accounts.vectors import Vectors
 from coverage_lab.accounts.wording import openings, structure
 from coverage_lab.atlas import Atlas
 
@@ -23,7 +24,7 @@ class Distinct:
 
     Attributes
     ----------
-    vectors : float32 (U, d)
+    vectors : Vectors
         Unit rows.
     digests : uint64 (U,)
         64-bit BLAKE2b of the text.
@@ -35,20 +36,20 @@ class Distinct:
         `coverage_lab.accounts.wording.openings`.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: Vectors
     digests: NDArray[np.uint64]
     cells: NDArray[np.int32]
     structure: NDArray[np.float32]
     openings: csr_matrix
 
 
-def distinct_prompts(texts: Sequence[str], vectors: NDArray[np.float32], atlas: Atlas) -> Distinct:
+def distinct_prompts(texts: Sequence[str], vectors: Vectors, atlas: Atlas) -> Distinct:
     """Work out what states need of each distinct prompt.
 
     Parameters
     ----------
     texts : sequence of str (U,)
-    vectors : float32 (U, d)
+    vectors : Vectors (U, d)
         Unit rows of `texts`, by the encoder of `atlas`; kept, not copied.
 
     Raises
@@ -61,7 +62,7 @@ def distinct_prompts(texts: Sequence[str], vectors: NDArray[np.float32], atlas: 
     return Distinct(
         vectors=vectors,
         digests=digests_of(texts),
-        cells=atlas.assign(vectors),
+        cells=vectors.cells(atlas),
         structure=structure(texts),
         openings=openings(texts),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
 from coverage_lab.accounts.state import AccountStates, Members, members, repeats
+from coverage_lab.accounts.vectors import BLOCK, HostVectors, Vectors
 from coverage_lab.accounts.wording import OPENINGS
 from coverage_lab.atlas import Atlas
-from coverage_lab.encoders import Encoder, encode_unique
-from coverage_lab.measures import novelty as causal_novelty
+from coverage_lab.encoders import Encoder, distinct_texts, encode_unique, stays_on_device
+from coverage_lab.measures.ragged import runs
 from coverage_lab.progress import Progress, silent
-
-#: Rows of whole accounts whose vectors are gathered at once (25 MB at 384 dimensions).
-_BLOCK = 16_384
 
 
 def trace_prompts(
@@ -50,9 +48,8 @@ def trace_prompts(
     account = rank[accounts.indices.to_numpy(zero_copy_only=False)]
 
     texts = prompts["prompt"].to_pylist()
-    vectors, which = encode_unique(encoder, texts, progress=progress)
-    first = np.unique(which, return_index=True)[1]
-    distinct = distinct_prompts([texts[row] for row in first], vectors, atlas)
+    sent, which = distinct_texts(texts)
+    distinct = distinct_prompts(sent, _encoded(encoder, sent, progress), atlas)
     timestamps = prompts["timestamp"].cast(pa.int64()).to_numpy()
 
     order = np.lexsort((distinct.digests[which], timestamps, account))
@@ -81,7 +78,7 @@ def states_of(
 ) -> AccountStates:
     """Make the states of accounts whose prompts are rows of a bank of distinct prompts.
 
-    The bank is read in place, a few thousand rows at a time, so that it may be much larger than the
+    The bank is read in place, some thousand rows at a time, so that it may be much larger than the
     accounts of one call; accounts may be cut over calls anyhow.
 
     Parameters
@@ -109,19 +106,15 @@ def states_of(
     digests = distinct.digests[which]
     account = np.repeat(np.arange(len(account_ids)), np.diff(offsets))
     _check_order(account, timestamps, digests)
-    size, rows = len(account_ids), len(which)
-    novelties = np.empty(rows, np.float32) if novelty is None else novelty
-    vector_sums = np.empty((size, distinct.vectors.shape[1]))
+    size = len(account_ids)
+    if novelty is None:
+        novelty = distinct.vectors.novelty(which, offsets)
     structure_sums = np.empty((size, distinct.structure.shape[1]))
     structure_squares = np.empty_like(structure_sums)
     opening_sums = np.empty((size, OPENINGS))
-    for start, stop in _blocks(offsets):
+    for start, stop in runs(offsets, BLOCK):
         begin, end = offsets[start], offsets[stop]
         cuts, taken = offsets[start : stop + 1] - begin, which[begin:end]
-        vectors = distinct.vectors[taken]
-        if novelty is None:
-            novelties[begin:end] = causal_novelty(vectors, cuts)[0]
-        vector_sums[start:stop] = _summed(vectors, cuts)
         structure = distinct.structure[taken].astype(np.float64)
         structure_sums[start:stop] = _summed(structure, cuts)
         structure_squares[start:stop] = _summed(structure**2, cuts)
@@ -133,8 +126,8 @@ def states_of(
         digests=digests,
         cells=distinct.cells[which],
         # A repeat to the letter has novelty 0 exactly, not what rounding makes of 1 − x·x.
-        novelty=np.where(repeats(account, digests), np.float32(0), novelties),
-        vector_sums=vector_sums,
+        novelty=np.where(repeats(account, digests), np.float32(0), novelty),
+        vector_sums=distinct.vectors.sums(which, offsets),
         structure_sums=structure_sums,
         structure_squares=structure_squares,
         opening_sums=opening_sums,
@@ -143,14 +136,14 @@ def states_of(
     )
 
 
-def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Cut accounts into ranges of at most `_BLOCK` prompts, or of one account that has more."""
-    start = 0
-    while start < len(offsets) - 1:
-        last = int(np.searchsorted(offsets, offsets[start] + _BLOCK, side="right")) - 1
-        stop = max(start + 1, last)
-        yield start, stop
-        start = stop
+def _encoded(encoder: Encoder, texts: Sequence[str], progress: Progress) -> Vectors:
+    """Encode distinct texts; where the encoder runs on a GPU and can, their vectors stay there."""
+    if stays_on_device(encoder):
+        # Here, not above: torch is an extra.
+        from coverage_lab.accounts.device_vectors import encoded_on_device
+
+        return encoded_on_device(encoder, texts, progress=progress)
+    return HostVectors(encode_unique(encoder, texts, progress=progress)[0])
 
 
 def _summed(rows: NDArray[np.floating], cuts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -121,6 +121,10 @@ class Atlas:
                 fine[start : start + len(block)] = index.search(block, 1)[1][:, 0]
         if len(fine) and fine.min() < 0:
             raise AtlasError(f"vectors: row {int(np.argmin(fine))} is not finite")
+        return self.levels_of(fine)
+
+    def levels_of(self, fine: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the cells of fine cells ``(n,)`` at every level, ``(n, 3)`` int32, coarsest first."""
         return np.ascontiguousarray(self.parents[:, self._first_of_equals[fine]].T)
 
     @cached_property

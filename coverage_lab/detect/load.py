@@ -11,7 +11,8 @@ from coverage_lab.atlas import Atlas, check_encoder, default_atlas, load_atlas
 from coverage_lab.config import EncoderConfig, RunConfig
 from coverage_lab.detect.judge import Judge
 from coverage_lab.detect.scorecard import Scorecard, default_scorecard, load_scorecard
-from coverage_lab.encoders import load_encoder, resolve_name
+from coverage_lab.encoders import load_encoder, resolve_name, resolve_precision
+from coverage_lab.encoders.protocol import Precision
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
 
@@ -42,17 +43,24 @@ def settled(config: RunConfig, *, on_ray: bool = False) -> RunConfig:
     given = {"atlas": first.atlas, "scorecard": first.scorecard}
     paths = {key: path.resolve() for key, path in given.items() if path is not None}
     config = config.model_copy(update={"cascade": first.model_copy(update=paths)})
-    if config.encoder.name != "auto":
-        return config
-    if on_ray:
-        name: Literal["static", "minilm"] = "minilm" if config.job.ray.num_gpus > 0 else "static"
-    else:
-        name = resolve_name(config.encoder)
-    # What the other keys ask of minilm is nothing to the static encoder.
-    encoder = (
-        config.encoder.model_copy(update={"name": name}) if name == "minilm" else EncoderConfig(name=name)
-    )
-    return config.model_copy(update={"encoder": encoder})
+    on_gpus = on_ray and config.job.ray.num_gpus > 0
+    return config.model_copy(update={"encoder": _settled_encoder(config.encoder, on_ray, on_gpus)})
+
+
+def _settled_encoder(encoder: EncoderConfig, on_ray: bool, on_gpus: bool) -> EncoderConfig:
+    if encoder.name == "auto":
+        if on_ray:
+            name: Literal["static", "minilm"] = "minilm" if on_gpus else "static"
+        else:
+            name = resolve_name(encoder)
+        # What the other keys ask of minilm is nothing to the static encoder.
+        encoder = encoder.model_copy(update={"name": name}) if name == "minilm" else EncoderConfig(name=name)
+    if encoder.name == "static" or encoder.precision != "auto":
+        return encoder
+    packaged = encoder.model is None and encoder.engine != "sentence-transformers"
+    # Every GPU that packed attention runs on has bfloat16; the driver need not have one.
+    precision: Precision = "bfloat16" if on_gpus and packaged else resolve_precision(encoder)
+    return encoder.model_copy(update={"precision": precision})
 
 
 def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) -> Judge:

@@ -1,7 +1,16 @@
 """Text to unit vectors: the packaged MiniLM, a static model distilled from it, exact-duplicate reuse."""
 
-from coverage_lab.encoders.choose import load_encoder, resolve_name
-from coverage_lab.encoders.protocol import Encoder
-from coverage_lab.encoders.reuse import encode_unique
+from coverage_lab.encoders.choose import load_encoder, resolve_name, resolve_precision
+from coverage_lab.encoders.protocol import DeviceEncoder, Encoder, stays_on_device
+from coverage_lab.encoders.reuse import distinct_texts, encode_unique
 
-__all__ = ["Encoder", "encode_unique", "load_encoder", "resolve_name"]
+__all__ = [
+    "DeviceEncoder",
+    "Encoder",
+    "distinct_texts",
+    "encode_unique",
+    "load_encoder",
+    "resolve_name",
+    "resolve_precision",
+    "stays_on_device",
+]

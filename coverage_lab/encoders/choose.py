@@ -8,8 +8,8 @@ import logging
 from typing import Literal
 
 from coverage_lab.config import EncoderConfig
-from coverage_lab.encoders.protocol import Encoder
-from coverage_lab.errors import ConfigError
+from coverage_lab.encoders.protocol import Encoder, Precision
+from coverage_lab.errors import ConfigError, MissingExtraError
 from coverage_lab.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -38,6 +38,23 @@ def resolve_name(config: EncoderConfig) -> Literal["static", "minilm"]:
     if config.device == "cpu":
         return "static"
     return "minilm" if _torch_finds_cuda() else "static"
+
+
+def resolve_precision(config: EncoderConfig) -> Precision:
+    """Say which precision of the transformer `config` means on this machine.
+
+    Raises
+    ------
+    MissingExtraError
+        Torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "encoders", "the MiniLM encoder") from error
+    from coverage_lab.encoders.transformer import precision_on
+
+    return precision_on("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu", config)
 
 
 def load_encoder(

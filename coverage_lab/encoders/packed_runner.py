@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from coverage_lab.encoders.attention import Attention, attention_of
-from coverage_lab.encoders.batches import packed_batches
 from coverage_lab.encoders.feed import Feed, HostFeed, PinnedFeed
 from coverage_lab.encoders.packed import PackedBert
 from coverage_lab.encoders.protocol import Precision
 from coverage_lab.encoders.recognise import BertShape
 from coverage_lab.encoders.tokens import Tokens
+from coverage_lab.measures.ragged import runs
 
 #: Tokens of a batch where the config names none. On a CPU the activations then stay in its cache.
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536}
@@ -80,7 +80,7 @@ class PackedRunner:
         share = -(-len(tokens.ids) // self._workers)
         batches = [
             tokens.take(np.arange(start, stop))
-            for start, stop in packed_batches(tokens.lengths, min(self._batch_tokens, share))
+            for start, stop in runs(tokens.offsets, min(self._batch_tokens, share))
         ]
         if self._pool is None:
             return torch.cat([self._forward(batch) for batch in batches])

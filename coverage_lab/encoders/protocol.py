@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Engine = Literal["packed", "sentence-transformers", "openvino"]
@@ -57,3 +60,17 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit-norm rows, shape ``(len(texts), dim)``; the same texts give the same bytes."""
         ...
+
+
+@runtime_checkable
+class DeviceEncoder(Encoder, Protocol):
+    """An encoder that can leave its vectors where it made them."""
+
+    def encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[range, torch.Tensor]]:
+        """Yield ``(rows, their unit rows as float32 on the device)`` window by window, in order."""
+        ...
+
+
+def stays_on_device(encoder: Encoder) -> TypeGuard[DeviceEncoder]:
+    """Whether vectors of this encoder need not leave the GPU that makes them."""
+    return encoder.device == "cuda" and isinstance(encoder, DeviceEncoder)

@@ -14,6 +14,15 @@ from coverage_lab.progress import Progress, silent
 _CHUNK = {"cpu": 2_048, "cuda": 65_536}
 
 
+def distinct_texts(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the distinct texts in order of first appearance, and which of them each text is, ``(n,)``."""
+    position: dict[str, int] = {}
+    inverse = np.fromiter(
+        (position.setdefault(text, len(position)) for text in texts), dtype=np.int64, count=len(texts)
+    )
+    return list(position), inverse
+
+
 def encode_unique(
     encoder: Encoder,
     texts: Sequence[str],
@@ -42,11 +51,7 @@ def encode_unique(
         Row of `vectors` that belongs to each text: ``vectors[inverse]`` are the vectors of `texts`.
         Without texts, arrays of shapes ``(0, d)`` and ``(0,)``.
     """
-    position: dict[str, int] = {}
-    inverse = np.fromiter(
-        (position.setdefault(text, len(position)) for text in texts), dtype=np.int64, count=len(texts)
-    )
-    distinct = list(position)
+    distinct, inverse = distinct_texts(texts)
     vectors = np.empty((len(distinct), encoder.dim), dtype=np.float32)
     size = _CHUNK[encoder.device]
     for start in range(0, len(distinct), size):

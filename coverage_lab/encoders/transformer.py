@@ -113,7 +113,7 @@ def load_transformer(config: EncoderConfig, *, threads: int | None) -> Transform
         torch.set_num_threads(threads)
         limit_tokenizer_threads(threads)
     device: Literal["cpu", "cuda"] = "cuda" if cuda and config.device != "cpu" else "cpu"
-    precision = _precision(config.precision, device)
+    precision = precision_on(device, config)
     folder = packaged_minilm() if config.model is None else _model_folder(config.model)
     name = "minilm" if config.model is None else Path(config.model).name
     if not _plain_only(config, device, precision):
@@ -152,11 +152,18 @@ def load_transformer(config: EncoderConfig, *, threads: int | None) -> Transform
     )
 
 
-def _precision(asked: Literal["auto"] | Precision, device: Literal["cpu", "cuda"]) -> Precision:
+def precision_on(device: Literal["cpu", "cuda"], config: EncoderConfig) -> Precision:
+    """Return the precision that `config` means on a device.
+
+    ``auto`` is what the device is fast in for the packaged MiniLM, whose atlas was checked in it, and
+    float32 for other models and for the engine sentence-transformers.
+    """
+    if config.precision != "auto":
+        return config.precision
+    if config.model is not None or config.engine == "sentence-transformers":
+        return "float32"
     import torch
 
-    if asked != "auto":
-        return asked
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     # Every processor with AMX has AVX512-BF16 too.

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from coverage_lab.accounts import measure, states_of
 from coverage_lab.accounts.distinct import Distinct
+from coverage_lab.accounts.vectors import HostVectors
 from coverage_lab.accounts.wording import STRUCTURE, openings, structure
 from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.detect.features import FEATURES, Features, features_of, join
@@ -30,6 +31,7 @@ from coverage_lab.evaluate.cast import Cast
 from coverage_lab.evaluate.ladder import PURE
 from coverage_lab.evaluate.scored import Scored
 from coverage_lab.measures import novelty as causal_novelty
+from coverage_lab.measures.ragged import runs
 from coverage_lab.progress import Progress, silent
 
 DETECTOR = "coverage_lab"
@@ -230,7 +232,7 @@ def _log_odds(card: Scorecard, held: Features) -> NDArray[np.float64]:
 def _distinct(bank: Bank, vectors: NDArray[np.float32]) -> Distinct:
     """Work out what states need of each text; the cells are filled in atlas by atlas."""
     return Distinct(
-        vectors=vectors,
+        vectors=HostVectors(vectors),
         digests=bank.digests,
         cells=np.zeros((len(vectors), 3), np.int32),
         structure=structure(bank.texts),
@@ -315,12 +317,10 @@ def _features(
     atlas: Atlas,
 ) -> Features:
     parts: list[Features] = []
-    start = 0
-    sizes = cast.size[accounts]
-    while start < len(accounts):
-        stop = start + max(1, int(np.searchsorted(np.cumsum(sizes[start:]), _ROWS_AT_ONCE)))
+    cuts = np.concatenate([[0], np.cumsum(cast.size[accounts])])
+    for start, stop in runs(cuts, _ROWS_AT_ONCE):
         batch = accounts[start:stop]
-        offsets = np.concatenate([[0], np.cumsum(cast.size[batch])]).astype(np.int64)
+        offsets = cuts[start : stop + 1] - cuts[start]
         states = states_of(
             tuple(f"{account:09d}" for account in batch),
             offsets,
@@ -330,7 +330,6 @@ def _features(
             novelty=np.concatenate([novelties[cast.trajectory[a]][: cast.size[a]] for a in batch]),
         )
         parts.append(features_of(states, measure(states, atlas).values))
-        start = stop
     return join(parts)
 
 

@@ -316,7 +316,12 @@ def _stage(judge: Judge, *, device: str) -> dict[str, object]:
             "card": card.card,
         }
     return {
-        "encoder": {"name": judge.encoder.name, "id": judge.encoder.id, "device": device},
+        "encoder": {
+            "name": judge.encoder.name,
+            "id": judge.encoder.id,
+            "device": device,
+            "precision": judge.encoder.precision,
+        },
         "atlas": {
             "id": judge.atlas.id,
             "sizes": list(judge.atlas.sizes),

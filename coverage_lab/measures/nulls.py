@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.counts import _tally
 from coverage_lab.measures.growth import checked_grid
-from coverage_lab.measures.ragged import checked_segments, segment_ids, segment_sum
+from coverage_lab.measures.ragged import checked_segments, runs, segment_ids, segment_sum
 
 Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -177,13 +178,9 @@ def _cross(
     return point, entry, start
 
 
-def _blocks(items: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return ranges of points that hold about `_BLOCK` items each, and one point at least."""
-    if items.size == 0:
-        return []
-    block = (np.cumsum(items) - items) // _BLOCK
-    starts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist()]
-    return list(zip(starts, [*starts[1:], items.size], strict=True))
+def _blocks(items: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Return ranges of points that hold at most `_BLOCK` items each, or are one point that has more."""
+    return runs(np.concatenate([[0], np.cumsum(items)]), _BLOCK)
 
 
 def reference_growth(mass: NDArray[np.floating], m: NDArray[np.integer]) -> Moments:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from coverage_kernels.ragged import checked_offsets
@@ -72,6 +72,19 @@ def segment_max(values: NDArray[np.integer], offsets: NDArray[np.int64]) -> NDAr
     return largest
 
 
+def runs(offsets: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Cut segments into runs ``(start, stop)`` of at most `most` rows; one that alone has more is a run.
+
+    Together they are all segments, in order; none without segments.
+    """
+    start = 0
+    while start < len(offsets) - 1:
+        fitting = int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1
+        stop = max(start + 1, fitting)
+        yield start, stop
+        start = stop
+
+
 def in_blocks(
     measure: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
     values: NDArray[np.int64],
@@ -79,13 +92,9 @@ def in_blocks(
 ) -> NDArray[np.float64]:
     """Return the measure of each segment's values, some segments at a time: it must not mix segments."""
     answer = np.empty(offsets.size - 1)
-    first = 0
-    while first < answer.size:
-        fitting = int(np.searchsorted(offsets, offsets[first] + _BLOCK, side="right")) - 1
-        last = max(first + 1, fitting)
+    for first, last in runs(offsets, _BLOCK):
         rows = values[offsets[first] : offsets[last]]
         answer[first:last] = measure(rows, offsets[first : last + 1] - offsets[first])
-        first = last
     return answer
 
 
