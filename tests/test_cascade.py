@@ -356,7 +356,8 @@ def test_a_run_with_two_stages(
     assert 3 <= theirs.num_rows <= 19
     assert told["escalated"] == {"accounts": theirs.num_rows, "prompts": pc.sum(theirs["prompts"]).as_py()}
     assert (told["escalate_p"], told["atlas"]["id"]) == (0.2, second.atlas.id)
-    assert told["encoder"] == {"name": "other", "id": OtherEncoder.id, "device": "cpu"}
+    expected = {"name": "other", "id": OtherEncoder.id, "device": "cpu", "precision": "float32"}
+    assert told["encoder"] == expected
     assert manifest["atlas"] == {
         "id": tiny_atlas().id, "sizes": [4, 8, 32], "description": "tests"
     }  # fmt: skip
