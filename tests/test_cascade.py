@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -414,3 +416,38 @@ def test_the_two_that_ship() -> None:
     assert found.accounts.slice(0, 3) == alone.accounts
     first = judge_prompts(traffic(rows[-3:]), replace(judge, second=None))
     assert found.accounts.slice(3) == first.accounts
+
+
+def test_the_benchmark_of_what_a_cascade_loses(tmp_path: Path) -> None:
+    """Oracle: with a blind second stage, the first stage's order stays but for a shuffled top."""
+    rng = np.random.default_rng(4)
+    innocent, harvests = 400, 60
+    size = innocent + harvests
+    guilty = np.arange(size) >= innocent
+    for name, shift in (("static", 6.0), ("minilm", 0.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        per_size = {
+            "kind": np.where(guilty, "harvest", "task").tolist(),
+            "rung": np.where(guilty, "in_order", "").tolist(),
+            "corpora": [[f"corpus {i % 7}"] for i in range(size)],
+            "fold": [0] * size,
+            "trajectory": list(range(size)),
+        }
+        table = {key: values * 2 for key, values in per_size.items()}
+        table["prompts"] = [250] * size + [1_000] * size
+        table["coverage_lab"] = np.tile(rng.normal(size=size) + shift * guilty, 2).tolist()
+        pq.write_table(pa.table(table), folder / "accounts.parquet")
+    script = Path(__file__).resolve().parent.parent / "scripts" / "bench_cascade"
+    words = ["--out", tmp_path / "rows.jsonl", "accuracy", tmp_path / "static", tmp_path / "minilm"]
+    subprocess.run([sys.executable, script, *words], check=True)
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {row["prompts_an_account"] for row in rows} == {250, 1_000}
+    row = next(row for row in rows if row["escalate_p"] == 0.05)
+    assert row["escalated_innocent"] == 0.05
+    assert row["auroc_static"] > 0.999
+    assert abs(row["auroc_minilm"] - 0.5) < 0.1
+    # All harvests and 5% of the innocent are escalated, and half of those lie over a harvest.
+    assert row["auroc"] == pytest.approx(0.975, abs=0.01)
+    assert row["speedup"] == pytest.approx(1 / (0.05 + 0.01), abs=0.1)
+    assert not row["target_met"]
