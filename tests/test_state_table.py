@@ -1,7 +1,9 @@
 """Account states as rows and files: nothing is lost, days merge, only what is asked for is read."""
 
 import dataclasses
-from datetime import date
+import os
+import time
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,7 @@ from traced import HashEncoder, tiny_atlas, traffic
 from coverage_lab.accounts import AccountStates, Members, merge, trace_prompts
 from coverage_lab.accounts.table import states_from_table, states_to_table
 from coverage_lab.errors import OutputError
-from coverage_lab.jobs.state import Binding, Change, open_or_create
+from coverage_lab.jobs.state import Binding, Change, StateFile, open_or_create
 from coverage_lab.jobs.state_files import ROWS, Read, read_states, write_states
 from coverage_lab.schema import STATES
 from coverage_lab.traffic import bucket_of
@@ -197,3 +199,22 @@ def test_no_account_id_is_in_the_log(tmp_path):
     put_day(table, many(["secret-one", "secret-two"]), DAY, tmp_path)
     for entry in (tmp_path / "t" / "_delta_log").iterdir():
         assert b"secret" not in entry.read_bytes(), entry.name
+
+
+def test_the_log_is_summed_up_often_and_its_old_part_deleted(tmp_path):
+    a_table(tmp_path / "t")
+    log = tmp_path / "t" / "_delta_log"
+    for n in range(32):
+        day = DAY + timedelta(days=n)
+        file = StateFile(f"day={day}/run=r/bucket-00000-of-00001-{n:016x}.parquet", 9, 1, day, "r")
+        a_table(tmp_path / "t").commit(
+            lambda _, file=file: Change(removed=[], added=[file]), told={"action": "day"}
+        )
+        newest = a_table(tmp_path / "t").version
+        summed_up = [int(entry.name.split(".")[0]) for entry in log.glob("*.checkpoint.parquet")]
+        assert newest - max(summed_up, default=0) <= 10, "commits that opening reads one by one"
+        if n == 20:  # five weeks go by
+            for entry in log.iterdir():
+                os.utime(entry, (time.time() - 35 * 86_400,) * 2)
+    assert len(list(log.glob("*.json"))) < 20, "commits of before the last checkpoint but one are gone"
+    assert len(a_table(tmp_path / "t").days()) == 32

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,8 +18,9 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError, OutputError
-from coverage_lab.jobs.state_store import StateStore
+from coverage_lab.errors import ConfigError, MissingExtraError, OutputError
+from coverage_lab.jobs.state_errors import table_errors
+from coverage_lab.jobs.state_store import StateStore, storage_options
 from coverage_lab.schema import STATE_PARTITIONS, STATES, STATES_VERSION
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 _PROPERTY = "coverage_lab."
 _VERSION = f"{_PROPERTY}schema_version"
+_INDEXED = f"{_PROPERTY}files_indexed"
+#: So many commits are read one by one on opening, at most: Delta Lake sums up those before in a checkpoint.
+#: Its own number is 100, and every bucket's opening of a table on an object store would ask for them all.
+_CHECKPOINT = {"delta.checkpointInterval": "10"}
 #: So often is a commit tried again when others were faster, each time on what they left.
 _TRIES = 50
 
@@ -108,6 +112,11 @@ class StateTable:
     def binding(self) -> Binding:
         """What the states were made with."""
         return Binding(self.properties["encoder_id"], self.properties["atlas_id"])
+
+    @property
+    def files_indexed(self) -> bool:
+        """Whether the files that every day counted can be looked up by content (`state_records`)."""
+        return self.properties.get("files_indexed") == "1"
 
     def files(self) -> list[StateFile]:
         """List the files, by path."""
@@ -206,10 +215,15 @@ class StateTable:
 
     def set_schema_version(self, version: int) -> None:
         """Say that all states are in this version of the schema."""
+        self._set({_VERSION: str(version)})
+
+    def set_files_indexed(self) -> None:
+        """Say that all days' files can be looked up by content, and have the log summed up often."""
+        self._set({_INDEXED: "1"} | _CHECKPOINT)
+
+    def _set(self, properties: dict[str, str]) -> None:
         with table_errors(self.url):
-            _opened(self.url, None).alter.set_table_properties(
-                {_VERSION: str(version)}, raise_if_not_exists=False
-            )
+            _opened(self.url, None).alter.set_table_properties(properties, raise_if_not_exists=False)
 
     def add_missing_columns(self) -> None:
         """Give the table the columns of today's schema that it has not."""
@@ -290,25 +304,6 @@ def require_deltalake() -> None:
         raise MissingExtraError("deltalake", "state", "--state") from error
 
 
-@contextmanager
-def table_errors(url: str, *, passed: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """Turn what Delta Lake and the storage raise into one clear line; `passed` is left as it is."""
-    from deltalake.exceptions import DeltaError
-
-    try:
-        yield
-    except passed:
-        raise
-    except CoverageLabError:
-        raise
-    except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
-        text = str(error)
-        if "No space left" in text or "StorageFull" in text:
-            raise OutputError(f"state {url}: the disk is full; free some space and run it again") from error
-        line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
-        raise OutputError(f"state {url}: can't be used ({line:.200})") from error
-
-
 def _opened(url: str, version: int | None) -> DeltaTable:
     require_deltalake()
     from deltalake import DeltaTable
@@ -316,7 +311,7 @@ def _opened(url: str, version: int | None) -> DeltaTable:
 
     try:
         with table_errors(url, passed=TableNotFoundError):
-            return DeltaTable(url, version=version)
+            return DeltaTable(url, version=version, storage_options=storage_options(url))
     except TableNotFoundError as error:
         raise OutputError(
             f"state {url}: no state table there; `coverage-lab run … --state` makes it"
@@ -327,7 +322,7 @@ def _exists(url: str) -> bool:
     from deltalake import DeltaTable
 
     with table_errors(url):
-        return DeltaTable.is_deltatable(url)
+        return DeltaTable.is_deltatable(url, storage_options(url))
 
 
 def _ours(url: str, table: DeltaTable) -> dict[str, str]:
@@ -387,8 +382,11 @@ def _create(url: str, binding: Binding) -> None:
                 url,
                 pa.schema([*STATE_PARTITIONS, *STATES]),
                 partition_by=STATE_PARTITIONS.names,
-                configuration={
+                storage_options=storage_options(url),
+                configuration=_CHECKPOINT
+                | {
                     _VERSION: str(STATES_VERSION),
+                    _INDEXED: "1",
                     f"{_PROPERTY}encoder_id": binding.encoder_id,
                     f"{_PROPERTY}atlas_id": binding.atlas_id,
                 },

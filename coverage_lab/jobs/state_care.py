@@ -14,7 +14,13 @@ import pyarrow.compute as pc
 from coverage_lab.errors import ConfigError, OutputError
 from coverage_lab.jobs.state import Change, StateFile, StateTable, state_url
 from coverage_lab.jobs.state_files import holds, rewritten
-from coverage_lab.jobs.state_records import blank_names, delete_record, read_record, sweep_records
+from coverage_lab.jobs.state_records import (
+    blank_names,
+    delete_record,
+    index_files,
+    read_record,
+    sweep_records,
+)
 from coverage_lab.schema import STATES, STATES_VERSION
 
 
@@ -150,7 +156,7 @@ def forget_account(state: str | Path, account_id: str) -> tuple[int, int]:
 
 
 def migrate_state(state: str | Path) -> tuple[int, int]:
-    """Bring a state table up to today's schema.
+    """Bring a state table up to today's schema, with its files indexed by content.
 
     Started again after a kill it does what is left to do; until it is done no run uses the table.
 
@@ -167,7 +173,7 @@ def migrate_state(state: str | Path) -> tuple[int, int]:
     table = StateTable(state_url(state), any_version=True)
     found = table.schema_version
     if found >= STATES_VERSION:
-        StateTable(table.url)  # refuses a newer one, and one whose columns are not what it says
+        _index(StateTable(table.url))  # refuses a newer one, and one whose columns are not what it says
         return found, found
     if found != 1:
         raise OutputError(f"state {table.url}: schema version {found} is not known")
@@ -184,7 +190,13 @@ def migrate_state(state: str | Path) -> tuple[int, int]:
 
         table.commit(counted, told={"action": "migrate", "from": found, "to": STATES_VERSION})
     table.set_schema_version(STATES_VERSION)
+    _index(StateTable(table.url))
     return found, STATES_VERSION
+
+
+def _index(table: StateTable) -> None:
+    if not table.files_indexed:
+        index_files(table)
 
 
 def _without_days(table: StateTable, days: Sequence[date], *, action: str) -> int:

@@ -7,7 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,8 +29,8 @@ from coverage_lab.jobs.state import (
     check_binding,
     open_or_create,
     state_url,
-    table_errors,
 )
+from coverage_lab.jobs.state_errors import table_errors
 from coverage_lab.jobs.state_files import Read, read_states
 from coverage_lab.jobs.state_looks import Looks
 from coverage_lab.jobs.state_records import (
@@ -37,9 +39,11 @@ from coverage_lab.jobs.state_records import (
     check_not_counted,
     counted_file,
     delete_record,
+    is_written,
     without_repeats,
     write_record,
 )
+from coverage_lab.jobs.state_store import StateStore
 from coverage_lab.schema import STATES_VERSION
 from coverage_lab.traffic import Source
 
@@ -86,18 +90,17 @@ class StatePlan:
 
     Attributes
     ----------
-    url, version
-        The state table as it was when the run began.
-    first, day : date
-        Days from `first` to the one before `day` are merged with.
+    url : str
+        The state table.
+    files : tuple of StateFile
+        Of the days before that are merged with, as they were when the run began: no worker opens the table,
+        whose log is of all days.
     config_id : str
         Digest of the config with its `state`, for the trace of each flag.
     """
 
     url: str
-    version: int
-    first: date
-    day: date
+    files: tuple[StateFile, ...]
     config_id: str
 
     @staticmethod
@@ -109,27 +112,27 @@ class StatePlan:
         raw = read_json(path)
         return StatePlan(
             url=str(raw["url"]),
-            version=int(str(raw["version"])),
-            first=date.fromisoformat(str(raw["first"])),
-            day=date.fromisoformat(str(raw["day"])),
+            files=tuple(_file_of(file) for file in cast(list[dict[str, Any]], raw["files"])),
             config_id=str(raw["config_id"]),
         )
 
+    @cached_property
+    def store(self) -> StateStore:
+        """Where the files are."""
+        return StateStore(self.url, sizes={file.path: file.size for file in self.files})
+
     def write(self, work: Path) -> None:
         """Keep the plan in a work folder."""
-        write_json(
-            work / _PLAN, asdict(self) | {"first": self.first.isoformat(), "day": self.day.isoformat()}
-        )
+        files = [asdict(file) | {"day": file.day.isoformat()} for file in self.files]
+        write_json(work / _PLAN, asdict(self) | {"files": files})
 
     def merged(self, today: AccountStates, *, dim: int, model_id: str) -> Merged:
         """Merge the day's states of some accounts with theirs of the days before; others are not read.
 
         Looks are those of the scorecard `model_id`.
         """
-        table = StateTable(self.url, version=self.version)
-        files = [file for file in table.files() if self.first <= file.day < self.day]
         looks = Looks(model_id)
-        before, read = read_states(table, files, today.account_ids, dim=dim, seen=looks.take)
+        before, read = read_states(self, self.files, today.account_ids, dim=dim, seen=looks.take)
         merged = merge([before, today])
         return Merged(merged, looks.watched(merged.account_ids), read)
 
@@ -181,9 +184,7 @@ class DayRun:
         """What the buckets merge with."""
         return StatePlan(
             url=self._table.url,
-            version=self._table.version,
-            first=self._first,
-            day=self._wanted.day,
+            files=tuple(file for file in self._table.files() if self._in_window(file.day)),
             config_id=self._config.digest(state=True),
         )
 
@@ -245,7 +246,8 @@ class DayRun:
         # Looked up again, since this run may have been killed between its commit and its manifest.
         if recompute or StateTable(self._table.url).days().get(day) != self.run:
             added = self._put(parts, placed=placed)
-            write_record(self._table, DayRecord(day, self.run, prompts, tuple(self.files)))
+            record = DayRecord(day, self.run, prompts, tuple(self.files))
+            write_record(self._table, record)
             told: dict[str, str | int | None] = {
                 "action": "day",
                 "day": day.isoformat(),
@@ -253,7 +255,7 @@ class DayRun:
                 "schema_version": STATES_VERSION,
             }
             committed = self._table.commit(change, told=told)
-            self._put_again(added, parts, placed=placed)
+            self._put_again(added, parts, record, placed=placed)
         if committed and replaced not in (None, self.run):
             delete_record(self._table, day, replaced)
         return {
@@ -283,12 +285,16 @@ class DayRun:
                 "replace it with --recompute"
             )
 
-    def _put_again(self, added: Sequence[StateFile], parts: Sequence[Path], *, placed: bool) -> None:
-        """Put back what a vacuum took between our copy and our commit."""
+    def _put_again(
+        self, added: Sequence[StateFile], parts: Sequence[Path], record: DayRecord, *, placed: bool
+    ) -> None:
+        """Put back what a retain or a forget took between our copy and our commit."""
         with table_errors(self._table.url):
             gone = [file for file in added if not self._table.store.has(file.path)]
         if gone:
             self._put(parts, placed=placed)
+        if not is_written(self._table, record):
+            write_record(self._table, record)
 
     def _put(self, parts: Sequence[Path], *, placed: bool) -> list[StateFile]:
         """Copy the buckets' states to the table's storage: those with rows, and one at least."""
@@ -304,6 +310,10 @@ class DayRun:
             )
             for place in chosen
         ]
+
+
+def _file_of(raw: dict[str, Any]) -> StateFile:
+    return StateFile(**raw | {"day": date.fromisoformat(raw["day"])})
 
 
 def prompts_of(parts: Sequence[Path]) -> int:

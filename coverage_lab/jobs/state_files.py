@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,9 @@ from coverage_lab.accounts import AccountStates, merge
 from coverage_lab.accounts.table import states_from_table
 from coverage_lab.errors import OutputError
 from coverage_lab.jobs.output import synced
-from coverage_lab.jobs.state import StateFile, StateTable, table_errors
+from coverage_lab.jobs.state import StateFile, StateTable
+from coverage_lab.jobs.state_errors import table_errors
+from coverage_lab.jobs.state_store import StateStore
 from coverage_lab.schema import STATES
 from coverage_lab.traffic import bucket_of
 
@@ -44,6 +47,18 @@ class Read:
         )
 
 
+class Stored(Protocol):
+    """What is read from: a state table, or a run's plan, which knows its files without opening the table."""
+
+    @property
+    def url(self) -> str:
+        """Where the table is."""
+
+    @property
+    def store(self) -> StateStore:
+        """Its bytes."""
+
+
 def write_states(table: pa.Table, path: Path) -> None:
     """Write rows of `STATES`, by account_id, in small row groups whose first and last account are known."""
     pq.write_table(
@@ -59,7 +74,7 @@ def write_states(table: pa.Table, path: Path) -> None:
 
 
 def read_states(
-    table: StateTable,
+    table: Stored,
     files: Sequence[StateFile],
     account_ids: Sequence[str],
     *,
@@ -70,7 +85,7 @@ def read_states(
 
     Parameters
     ----------
-    table : StateTable
+    table : Stored
     files : sequence of StateFile
         Merged by day, so that the sums are the same to the bit every time.
     account_ids : sequence of str
@@ -152,7 +167,7 @@ def _by_bucket(account_ids: Sequence[str]) -> Callable[[tuple[int, int]], list[s
     return inside
 
 
-def _rows_of(table: StateTable, file: StateFile, ids: Sequence[str]) -> tuple[pa.Table, Read]:
+def _rows_of(table: Stored, file: StateFile, ids: Sequence[str]) -> tuple[pa.Table, Read]:
     """Read the rows of sorted `ids` from one file."""
     with pq.ParquetFile(table.store.opened(file.path), pre_buffer=True) as parquet:
         missing = set(STATES.names) - set(parquet.schema_arrow.names)

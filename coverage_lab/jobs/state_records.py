@@ -1,19 +1,26 @@
-"""Which files a day counted, by content, so that a file delivered twice is counted once."""
+"""Which files a day counted, by content, so that a file delivered twice is counted once.
+
+A day has a record with all its files, and for each content a marker whose name holds the content's hash, the
+day and the run. Whether a file was counted is asked of its markers, so that the cost of a day is the same
+however many days there were before.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
 from coverage_lab.errors import OutputError, TrafficError
-from coverage_lab.jobs.state import StateTable, table_errors
+from coverage_lab.jobs.state import StateTable
+from coverage_lab.jobs.state_errors import table_errors
 from coverage_lab.traffic import Source
 
 #: A name with an underscore in front is no data: a vacuum leaves it alone.
 _FOLDER = "_days"
+_BY_CONTENT = "_files"
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,8 @@ class CountedFile:
 class DayRecord:
     """What a run counted for a day.
 
-    It is written beside the table before the day is committed, under the day's and the run's name, and counts
-    only where the table says that this run is the day's.
+    It and its markers are written beside the table before the day is committed, under the day's and the run's
+    name, and count only where the table says that this run is the day's.
     """
 
     day: date
@@ -84,15 +91,13 @@ def check_not_counted(table: StateTable, day: date, files: Sequence[CountedFile]
     TrafficError
         In one line, with the first such file and the day that has it.
     """
-    counted = {
-        file.sha256: (other, file.name)
-        for other, run in table.days().items()
-        if other != day
-        for file in read_record(table, other, run).files
-    }
+    days = {other: run for other, run in table.days().items() if other != day}
+    counted = _counted(table, days, files) if table.files_indexed else _recorded(table, days)
     again = [file for file in files if file.sha256 in counted]
     if again:
-        other, name = counted[again[0].sha256]
+        other = counted[again[0].sha256]
+        theirs = read_record(table, other, days[other]).files
+        name = next((file.name for file in theirs if file.sha256 == again[0].sha256), "(not in its record)")
         more = f" (and {len(again) - 1} more)" if len(again) > 1 else ""
         raise TrafficError(
             f"input file {again[0].name}{more}: its content was counted on {other} as {name}; "
@@ -101,10 +106,27 @@ def check_not_counted(table: StateTable, day: date, files: Sequence[CountedFile]
 
 
 def write_record(table: StateTable, record: DayRecord) -> None:
-    """Write a day's record, replacing one of the same day and run."""
-    text = json.dumps(asdict(record) | {"day": record.day.isoformat()}, indent=1, ensure_ascii=False)
+    """Write a day's record and its markers, replacing those of the same day and run."""
+    _put(table, record)
     with table_errors(table.url):
-        table.store.put_text(text, _path(record.day, record.run))
+        table.store.put_texts("counted", _markers(record))
+
+
+def is_written(table: StateTable, record: DayRecord) -> bool:
+    """Whether a day's record and all its markers are there."""
+    markers = _markers(record)
+    with table_errors(table.url):
+        found = table.store.paths_in([marker.rsplit("/", 1)[0] for marker in markers])
+        return table.store.has(_path(record.day, record.run)) and all(
+            marker in there for marker, there in zip(markers, found, strict=True)
+        )
+
+
+def index_files(table: StateTable) -> None:
+    """Write the markers of a table that was made when there were none."""
+    for day, run in table.days().items():
+        write_record(table, read_record(table, day, run))
+    table.set_files_indexed()
 
 
 def read_record(table: StateTable, day: date, run: str) -> DayRecord:
@@ -129,18 +151,24 @@ def read_record(table: StateTable, day: date, run: str) -> DayRecord:
 
 
 def delete_record(table: StateTable, day: date, run: str) -> None:
-    """Delete a day's record; none is no error."""
+    """Delete a day's record and its markers; none is no error."""
+    try:
+        markers = _markers(read_record(table, day, run))
+    except OutputError:  # gone or damaged: a marker without its day counts for nothing
+        markers = []
     with table_errors(table.url):
-        table.store.delete(_path(day, run))
+        table.store.delete_all([*markers, _path(day, run)])
 
 
 def sweep_records(table: StateTable) -> None:
-    """Delete the records of runs that are no day's: of days replaced, and of runs that never committed."""
-    kept = {_path(day, run) for day, run in table.days().items()}
+    """Delete what is of runs that are no day's: of days replaced, and of runs that never committed."""
+    days = table.days()
+    kept = {_path(day, run) for day, run in days.items()}
     with table_errors(table.url):
-        for path in table.store.paths(_FOLDER):
-            if path not in kept:
-                table.store.delete(path)
+        stale = [path for path in table.store.paths(_FOLDER) if path not in kept]
+        markers = table.store.paths(_BY_CONTENT, recursive=True)
+        stale += [path for path in markers if not _is_of(path, days)]
+        table.store.delete_all(stale)
 
 
 def blank_names(table: StateTable, text: str) -> None:
@@ -152,7 +180,45 @@ def blank_names(table: StateTable, text: str) -> None:
             for file in record.files
         )
         if files != record.files:
-            write_record(table, DayRecord(day, run, record.prompts, files))
+            _put(table, DayRecord(day, run, record.prompts, files))
+
+
+def _put(table: StateTable, record: DayRecord) -> None:
+    text = json.dumps(asdict(record) | {"day": record.day.isoformat()}, indent=1, ensure_ascii=False)
+    with table_errors(table.url):
+        table.store.put_text(text, _path(record.day, record.run))
+
+
+def _recorded(table: StateTable, days: Mapping[date, str]) -> dict[str, date]:
+    """Give the day of every content, from all records."""
+    return {file.sha256: day for day, run in days.items() for file in read_record(table, day, run).files}
+
+
+def _counted(table: StateTable, days: Mapping[date, str], files: Sequence[CountedFile]) -> dict[str, date]:
+    """Give the day of those contents of `files` that one has counted, from their markers."""
+    with table_errors(table.url):
+        found = table.store.paths_in([f"{_BY_CONTENT}/{file.sha256}" for file in files])
+    return {
+        file.sha256: _of_marker(path)[0]
+        for file, paths in zip(files, found, strict=True)
+        for path in paths
+        if _is_of(path, days)
+    }
+
+
+def _markers(record: DayRecord) -> list[str]:
+    contents = dict.fromkeys(file.sha256 for file in record.files)
+    return [f"{_BY_CONTENT}/{sha256}/{record.day.isoformat()}-{record.run}" for sha256 in contents]
+
+
+def _of_marker(path: str) -> tuple[date, str]:
+    day, run = path.rsplit("/", 1)[-1].rsplit("-", 1)
+    return date.fromisoformat(day), run
+
+
+def _is_of(path: str, days: Mapping[date, str]) -> bool:
+    day, run = _of_marker(path)
+    return days.get(day) == run
 
 
 def _path(day: date, run: str) -> str:
