@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -228,7 +227,7 @@ def run(
         manifest = run_job(
             traffic, output, settings, ray=ray, overwrite=overwrite, state=counted, progress=noted
         )
-    out.print(top_accounts_table(pq.read_table(output / "accounts.parquet")))
+    out.print(top_accounts_table(output / "accounts.parquet"))
     counts, verdicts = manifest["counts"], manifest["verdicts"]
     assert isinstance(counts, dict)
     assert isinstance(verdicts, dict)
