@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 #: Accounts a row group of what is written.
-GROUP_ROWS = 8_192
+GROUP_ROWS = 4_096
 #: Files that rows are dealt into at most; all are open at once.
 MOST_SPANS = 256
 #: Bytes of a file that are read or written at once.

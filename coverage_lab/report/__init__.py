@@ -2,6 +2,7 @@
 
 from coverage_lab.report.page import write_report
 from coverage_lab.report.plots import growth_figure
+from coverage_lab.report.rows import rows_of_accounts
 from coverage_lab.report.terminal import explain_account, top_accounts_table
 
-__all__ = ["explain_account", "growth_figure", "top_accounts_table", "write_report"]
+__all__ = ["explain_account", "growth_figure", "rows_of_accounts", "top_accounts_table", "write_report"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Rows: TypeAlias = pa.Table | Path
 
 #: Rows held at once.
-_BATCH = 8_192
+_BATCH = 2_048
 #: Without a buffer's size the columns of a row group would be read whole.
 _BUFFER = 2**16
 
