@@ -10,8 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -228,7 +226,7 @@ def run(
         manifest = run_job(
             traffic, output, settings, ray=ray, overwrite=overwrite, state=counted, progress=noted
         )
-    out.print(top_accounts_table(pq.read_table(output / "accounts.parquet")))
+    out.print(top_accounts_table(output / "accounts.parquet"))
     counts, verdicts = manifest["counts"], manifest["verdicts"]
     assert isinstance(counts, dict)
     assert isinstance(verdicts, dict)
@@ -274,21 +272,18 @@ def explain(
 
     Example: `coverage-lab explain acct-0042 --run results`
     """
-    import pyarrow.dataset as ds
-
-    from coverage_lab.report import explain_account
+    from coverage_lab.report import explain_account, rows_of_accounts
 
     for name in ("run.json", "accounts.parquet", "curves.parquet", "cells.parquet"):
         if not (results / name).exists():
             raise OutputError(
                 f"--run {results}: no finished run there (no {name}); give a run's OUTPUT folder"
             )
-    mine = pc.field("account_id") == account
-    row = ds.dataset(results / "accounts.parquet").to_table(filter=mine)
+    row = rows_of_accounts(results / "accounts.parquet", [account])
     if row.num_rows == 0:
         raise ConfigError(f"ACCOUNT {account!r}: not in the run at {results}")
-    curves = ds.dataset(results / "curves.parquet").to_table(filter=mine)
-    cells = ds.dataset(results / "cells.parquet").to_table(filter=mine)
+    curves = rows_of_accounts(results / "curves.parquet", [account])
+    cells = rows_of_accounts(results / "cells.parquet", [account])
     out.print(explain_account(row.to_pylist()[0], curves, cells))
 
 

@@ -140,6 +140,13 @@ class RayConfig(_Frozen):
     retries: int = Field(
         default=2, ge=0, description="how often a bucket whose actor was lost is given to another"
     )
+    start_timeout_s: float = Field(
+        default=600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long work may wait while no actor has a place on the cluster, as when all nodes are "
+        "gone; loading a model is not waiting",
+    )
 
 
 class JobConfig(_Frozen):

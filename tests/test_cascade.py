@@ -387,14 +387,21 @@ def test_another_second_stage_is_another_run(
 
 
 def test_the_page_compares_an_account_with_its_own_stage_s(second: Judge, prompts: pa.Table) -> None:
-    from coverage_lab.report.page import _by_atlas
+    from coverage_lab.report.page import _percentiles
 
     accounts = judge_prompts(prompts, two_stages(second, 0.2)).accounts
-    parts = _by_atlas(accounts)
-    assert set(parts) == {tiny_atlas().id, second.atlas.id}
-    assert sum(part.num_rows for part in parts.values()) == accounts.num_rows
-    for atlas_id, part in parts.items():
-        assert set(part["atlas_id"].to_pylist()) == {atlas_id}
+    rows = accounts.to_pylist()
+    found = _percentiles(rows, rows, accounts)
+    assert set(found) == {tiny_atlas().id, second.atlas.id}
+    compared = 0
+    for row in rows:
+        peers = [other["score"] for other in rows if other["atlas_id"] == row["atlas_id"]]
+        peers.remove(row["score"])
+        if peers:
+            below = sum(score < row["score"] for score in peers) + peers.count(row["score"]) / 2
+            assert found[row["atlas_id"]].of("score", row["score"]) == pytest.approx(100 * below / len(peers))
+            compared += 1
+    assert compared > 2
 
 
 def test_the_two_that_ship() -> None:

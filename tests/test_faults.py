@@ -16,7 +16,8 @@ from ray_faults import Faults, connect
 
 from coverage_lab.config import RunConfig
 from coverage_lab.errors import CoverageLabError, OutputError, TrafficError
-from coverage_lab.jobs import reading, run_job
+from coverage_lab.jobs import dealing, reading, run_job
+from coverage_lab.jobs.dealing import Failure, Job, deal
 
 ray = pytest.importorskip("ray", reason="the Ray job needs the extra 'ray'")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -91,13 +92,13 @@ def done(out: Path) -> dict[str, tuple[int, int]]:
     return {str(file): (file.stat().st_ino, file.stat().st_mtime_ns) for file in found}
 
 
-def refused(kind: type[CoverageLabError], day: Path, out: Path) -> str:
+def refused(kind: type[CoverageLabError], day: Path, out: Path, config: RunConfig = CONFIG) -> str:
     """What a run on Ray says as it ends with this kind of error, on one line.
 
     An exception that is kept, as `pytest.raises` keeps it, would keep the run's lock on its folder.
     """
     with pytest.raises(kind) as caught:
-        run_job(day, out, CONFIG, ray=True)
+        run_job(day, out, config, ray=True)
     assert caught.type is kind
     said = str(caught.value)
     assert "\n" not in said
@@ -226,7 +227,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from coverage_lab.config import RunConfig
-from coverage_lab.jobs import gather, output, reading, run
+from coverage_lab.jobs import gather, merging, output, reading, run
 point, address, day, out, config = sys.argv[1:]
 config = RunConfig.model_validate_json(config)
 reading.SMALLEST_SHARE = 1
@@ -238,8 +239,9 @@ def progress(stage, done, total):
 if point == "before work": run._work = die
 if point == "before gather": run.gather = die
 if point == "in gather":
-    written = gather.write_table
-    gather.write_table = lambda table, path: die() if path.name.startswith("flags") else written(table, path)
+    written = gather.write_sorted
+    gather.write_sorted = lambda *a, **k: die() if a[1].name.startswith("flags") else written(*a, **k)
+if point == "in sorting": merging._deal = die
 if point == "before report": run.write_report = die
 if point == "before finish": output.OutputFolder.finish = die
 job = config.job.model_copy(update={"ray": config.job.ray.model_copy(update={"address": address})})
@@ -250,6 +252,7 @@ POINTS = (
     "before work",
     "in work",
     "before gather",
+    "in sorting",
     "in gather",
     "before report",
     "before finish",
@@ -258,7 +261,7 @@ POINTS = (
 
 
 def test_a_driver_killed_at_every_stage_goes_on_each_time(cluster, faults, day, undisturbed, tmp_path):
-    """One run that is killed seven times: each driver goes on from where the one before was killed."""
+    """One run that is killed eight times: each driver goes on from where the one before was killed."""
     out = tmp_path / "out"
     finished: dict[str, tuple[int, int]] = {}
     counts = []
@@ -282,7 +285,7 @@ def test_a_driver_killed_at_every_stage_goes_on_each_time(cluster, faults, day, 
     assert counts[1] == (FILES, 0)
     assert counts[2][0] == FILES
     assert 2 <= counts[2][1] <= 4
-    assert counts[3:] == [(FILES, 4)] * 4
+    assert counts[3:] == [(FILES, 4)] * 5
 
 
 def test_a_lost_node_s_bucket_is_done_on_another(cluster, faults, day, undisturbed, tmp_path):
@@ -310,3 +313,83 @@ def test_a_lost_node_s_bucket_is_done_on_another(cluster, faults, day, undisturb
     assert tables(out) == tables(undisturbed)
     begun = [name for name in faults.begun() if name.startswith("bucket")]
     assert sorted(begun) == sorted([*(f"bucket-{at:05d}" for at in range(4)), *gone])
+
+
+def test_a_run_whose_last_node_is_gone_ends_and_goes_on_later(cluster, faults, day, undisturbed, tmp_path):
+    """Somebody else has the first node's CPUs; the second is lost with the actors that work there."""
+    out = tmp_path / "out"
+    read_here(day, out)
+    others = Other.options(num_cpus=2).remote()
+    ray.get(others.ready.remote())
+    second = cluster.add_node(num_cpus=2)
+    faults.plan({f"bucket-{at:05d}": f"held on {second.node_id}" for at in (2, 3)})
+    gone: list[set[str]] = []
+
+    def lose() -> None:
+        while not gone:
+            if {"bucket-00002", "bucket-00003"} <= set(faults.begun()):
+                gone.append({path.name for path in out.glob(".work/parts/*")})
+                cluster.remove_node(second, allow_graceful=False)
+            time.sleep(0.05)
+
+    watcher = threading.Thread(target=lose, daemon=True)
+    watcher.start()
+    impatient = CONFIG.job.ray.model_copy(update={"start_timeout_s": 2.0})
+    config = CONFIG.model_copy(update={"job": CONFIG.job.model_copy(update={"ray": impatient})})
+    said = refused(CoverageLabError, day, out, config)
+    watcher.join(timeout=60)
+    assert gone == [{"bucket-00000", "bucket-00001"}]
+    assert "no worker found a place on the cluster for 2 s, bucket-0000" in said
+    assert " and 1 more still to do" in said
+    assert "Run the same command again" in said
+    assert "job.ray.start_timeout_s" in said
+    ray.kill(others)
+    faults.plan({})
+    run_job(day, out, config, ray=True)
+    assert sorted(faults.begun()) == ["bucket-00002", "bucket-00003"]
+    assert tables(out) == tables(undisturbed)
+
+
+@ray.remote(num_cpus=1)
+class Other:
+    """An actor of somebody's; as a worker it takes `loads_s` to get ready."""
+
+    def __init__(self, loads_s: float = 0.0) -> None:
+        self._loads_s = loads_s
+
+    def ready(self) -> None:
+        time.sleep(self._loads_s)
+
+    def do(self, number: int) -> int:
+        return number
+
+
+def dealt(spawn, jobs=2, **options) -> tuple[list[int], dict[str, Failure]]:
+    found: list[int] = []
+    failures = deal(
+        [Job(f"job-{number}", (number,)) for number in range(jobs)],
+        spawn,
+        workers=1,
+        retries=0,
+        done=found.append,
+        beat=lambda: None,
+        **options,
+    )
+    return found, failures
+
+
+def test_who_loads_for_long_is_not_taken_for_one_without_a_place(faults, monkeypatch):
+    monkeypatch.setattr(dealing, "BEAT_S", 0.2)
+    begun = time.monotonic()
+    assert dealt(Other.remote, start_timeout_s=60.0) == ([0, 1], {})
+    # Enough for a process to start on this machine as it is now.
+    patience = 2 * (time.monotonic() - begun) + 1
+    assert dealt(lambda: Other.remote(patience + 1), start_timeout_s=patience) == ([0, 1], {})
+
+
+def test_an_actor_that_no_node_can_hold_is_waited_for_no_longer_than_told(faults):
+    begun = time.monotonic()
+    with pytest.raises(CoverageLabError, match=r"for 1.5 s, job-0 still to do") as caught:
+        dealt(Other.options(resources={"none has it": 1}).remote, jobs=1, start_timeout_s=1.5)
+    assert 1.5 <= time.monotonic() - begun < 10
+    assert "\n" not in str(caught.value)

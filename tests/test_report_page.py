@@ -19,8 +19,9 @@ from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.plotting.page import policy
 from coverage_lab.plotting.text import json_for_script, plotly_text, shortened, visible
-from coverage_lab.report import growth_figure, shown_flags, words, write_report
+from coverage_lab.report import growth_figure, words, write_report
 from coverage_lab.report.accounts_view import Percentiles, anchor_of, flag_order
+from coverage_lab.report.page import shown_flags
 from coverage_lab.report.plots import MAX_POINTS, PALETTE, overview_rows
 from coverage_lab.report.shell import explain_command, shell_word
 from coverage_lab.schema import FLAGS
@@ -254,7 +255,9 @@ def test_percentiles_count_the_others_and_half_the_ties() -> None:
     rows = Run(ordinary=5, flagged=0).accounts.to_pylist()
     for row, score in zip(rows, [0.1, 0.2, 0.2, 0.4, 0.9], strict=True):
         row["score"] = score
-    percentiles = Percentiles(pa.Table.from_pylist(rows, schema=schema.ACCOUNTS))
+    percentiles = Percentiles([{"score": value} for value in (0.4, 0.9, 0.1, 0.2)])
+    for batch in pa.Table.from_pylist(rows, schema=schema.ACCOUNTS).to_batches(max_chunksize=2):
+        percentiles.count(batch)
     # By hand, over the four others: 0; one below and one tie -> 1.5 of 4; three below; all below.
     assert [percentiles.of("score", value) for value in (0.1, 0.2, 0.4, 0.9)] == [0.0, 37.5, 75.0, 100.0]
     assert percentiles.of("score", None) is None
@@ -262,12 +265,12 @@ def test_percentiles_count_the_others_and_half_the_ties() -> None:
 
 def test_overview_keeps_every_shown_account_within_the_cap() -> None:
     generator = np.random.default_rng(3)
-    verdicts = ["clear"] * 20_000
-    rows = overview_rows(verdicts, generator.random(20_000), [5, 19_999])
+    ranks = np.zeros(20_000, np.int64)
+    rows = overview_rows(ranks, generator.random(20_000), np.array([5, 19_999])).tolist()
     assert {5, 19_999} <= set(rows)
     assert len(rows) == MAX_POINTS
     assert rows == sorted(set(rows))
-    assert overview_rows(verdicts[:10], generator.random(10), [1]) == list(range(10))
+    assert overview_rows(ranks[:10], generator.random(10), np.array([1])).tolist() == list(range(10))
 
 
 @pytest.mark.parametrize("name", ["accounts", "curves", "cells", "flags"])

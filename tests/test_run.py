@@ -236,7 +236,7 @@ run_job(sys.argv[2], Path(sys.argv[3]), load_config(Path(sys.argv[4])))
 """
 
 
-@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 7, 9, 12, 15, 18, 21, 23, 24, 25, 26])
+@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 7, 9, 12, 15, 18, 21, 23, 25, 27, 30, 32, 34, 36, 37, 38])
 def test_killed_at_any_change_on_disk_and_started_again(moment, day, undisturbed, tmp_path):
     config = tmp_path / "config.toml"
     config.write_text(TOML)

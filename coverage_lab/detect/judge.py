@@ -164,8 +164,9 @@ def judged_together(accounts: pa.Table, config: DetectConfig) -> pa.Table:
     Parameters
     ----------
     accounts : Table
-        Schema `coverage_lab.schema.ACCOUNTS`, in any order. Judged are those with a p-value and at least
-        `min_prompts` prompts; the others keep a null and are not counted.
+        Schema `coverage_lab.schema.ACCOUNTS`, or only its `prompts`, `p_value` and `q_value`; in any order.
+        Judged are those with a p-value and at least `min_prompts` prompts; the others keep a null and are
+        not counted.
     """
     p = accounts["p_value"].to_numpy().astype(np.float64)
     enough = accounts["prompts"].to_numpy() >= config.min_prompts

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,7 @@ def deal(
     *,
     workers: int,
     retries: int,
+    start_timeout_s: float,
     done: Callable[[Any], None],
     beat: Callable[[], None],
 ) -> dict[str, Failure]:
@@ -70,6 +72,9 @@ def deal(
         Most actors at once, and so most jobs under way.
     retries : int
         How often a lost job is given to another actor.
+    start_timeout_s : float
+        Seconds that jobs may wait while no actor is anywhere. One that loads its model, however long, is
+        somewhere.
     done : (result of `do`) -> None
         Called as each job is done.
     beat : () -> None
@@ -83,7 +88,7 @@ def deal(
     Raises
     ------
     CoverageLabError
-        Actors can't be made ready.
+        Actors can't be made ready, or none got a place on the cluster in `start_timeout_s`.
     """
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -94,7 +99,9 @@ def deal(
     idle: list[Any] = []
     busy: dict[Any, tuple[Any, Job]] = {}
     starting: dict[Any, Any] = {}
+    placing: set[Any] = set()
     lost_starts = 0
+    nobody_since = time.monotonic()
     try:
         while waiting or busy:
             while waiting and idle:
@@ -102,11 +109,23 @@ def deal(
                 busy[actor.do.remote(*job.arguments)] = (actor, job)
             while len(starting) < len(waiting) and len(starting) + len(idle) + len(busy) < workers:
                 actor = spawn()
+                # Ray's own method of every actor, which is answered as soon as the actor has a process.
+                placing.add(actor.__ray_ready__.remote())
                 starting[actor.ready.remote()] = actor
-            news, _ = ray.wait([*busy, *starting], num_returns=1, timeout=BEAT_S)
+            wait_s = min(BEAT_S, start_timeout_s)
+            news, _ = ray.wait([*busy, *starting, *placing], num_returns=1, timeout=wait_s)
+            if news or busy or idle or len(placing) < len(starting):
+                nobody_since = time.monotonic()
+            elif time.monotonic() - nobody_since >= start_timeout_s:
+                raise CoverageLabError(_never_started(waiting, start_timeout_s))
             if not news:
                 beat()
             for ref in news:
+                if ref in placing:
+                    placing.remove(ref)
+                    with suppress(RayError):  # which `ready` raises too
+                        ray.get(ref)
+                    continue
                 if ref in starting:
                     actor = starting.pop(ref)
                     try:
@@ -163,6 +182,15 @@ def without_text() -> Iterator[None]:
         where = frame.filename.rsplit("/", 1)[-1]
         message = f"--ray: a worker failed: {type(error).__name__} in {where}:{frame.lineno}"
         raise CoverageLabError(message) from None
+
+
+def _never_started(waiting: Sequence[Job], start_timeout_s: float) -> str:
+    more = f" and {len(waiting) - 1:,} more" if len(waiting) > 1 else ""
+    return (
+        f"--ray: no worker found a place on the cluster for {start_timeout_s:g} s, {waiting[0].name}{more} "
+        "still to do: its nodes are gone or taken by others. Run the same command again once they are back, "
+        "what is finished is kept; or raise job.ray.start_timeout_s"
+    )
 
 
 def _own(error: Any) -> CoverageLabError:

@@ -13,47 +13,60 @@ from coverage_lab.config import DetectConfig
 from coverage_lab.detect import Scorecard
 from coverage_lab.detect.discovery import smallest_discovery
 from coverage_lab.detect.judge import judged_together
-from coverage_lab.jobs.bucket import write_table
+from coverage_lab.jobs.merging import column_of, write_sorted
 from coverage_lab.jobs.output import OutputFolder
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 
 #: Share of false ones among the discoveries, on average, at which a run counts its discoveries.
 DISCOVERY_RATE = 0.1
 
-_STREAMED = {"curves": CURVES, "cells": CELLS, "quarantine": QUARANTINE}
+_SCHEMAS = {"accounts": ACCOUNTS, "flags": FLAGS, "curves": CURVES, "cells": CELLS, "quarantine": QUARANTINE}
+_STREAMED = ("curves", "cells", "quarantine")
 
 
 def gather(folder: OutputFolder, parts: Sequence[Path], config: DetectConfig) -> None:
     """Put the parts' tables together in the output folder.
 
-    `accounts` and `flags` are small and sorted by account, and get their q-values here; `curves`, `cells`
-    and `quarantine` are streamed in bucket order, each account's rows together.
+    `accounts` and `flags` are sorted by account and get their q-values here, in row groups of one size;
+    `curves`, `cells` and `quarantine` are streamed in bucket order, each account's rows together. Held are a
+    few numbers an account, never all rows of a table.
     """
-    accounts = judged_together(_joined(parts, "accounts", ACCOUNTS), config)
-    flags = _joined(parts, "flags", FLAGS)
-    where = pc.index_in(flags["account_id"], value_set=accounts["account_id"].combine_chunks())
-    column = flags.schema.get_field_index("q_value")
-    flags = flags.set_column(column, FLAGS.field("q_value"), accounts["q_value"].take(where))
-    for name, table in (("accounts", accounts), ("flags", flags)):
+    files = {name: [part / f"{name}.parquet" for part in parts] for name in _SCHEMAS}
+    q_values = _q_values(files["accounts"], config)
+    of_flags = _of_flags(files["accounts"], files["flags"], q_values)
+    for name, column in (("accounts", q_values), ("flags", of_flags)):
         with folder.whole_file(f"{name}.parquet") as target:
-            write_table(table, target)
-    for name, schema in _STREAMED.items():
-        files = [part / f"{name}.parquet" for part in parts]
-        if name == "quarantine":
-            files.insert(0, folder.work / "quarantine.parquet")
+            write_sorted(
+                files[name], target, schema=_SCHEMAS[name], q_values=column, scratch=folder.work / "sorting"
+            )
+    files["quarantine"].insert(0, folder.work / "quarantine.parquet")
+    for name in _STREAMED:
         with (
             folder.whole_file(f"{name}.parquet") as target,
-            pq.ParquetWriter(target, schema, compression="zstd") as writer,
+            pq.ParquetWriter(target, _SCHEMAS[name], compression="zstd") as writer,
         ):
-            for file in files:
+            for file in files[name]:
                 for batch in pq.ParquetFile(file).iter_batches():
                     writer.write_batch(batch)
 
 
-def _joined(parts: Sequence[Path], name: str, schema: pa.Schema) -> pa.Table:
-    tables = [pq.read_table(part / f"{name}.parquet", schema=schema) for part in parts]
-    joined = pa.concat_tables(tables) if tables else schema.empty_table()
-    return joined.sort_by("account_id").combine_chunks()
+def _q_values(files: Sequence[Path], config: DetectConfig) -> pa.Array:
+    """One a row, in the order of `files`."""
+    names = ["prompts", "p_value", "q_value"]
+    narrow = pa.table({name: column_of(files, name) for name in names})
+    return judged_together(narrow, config)["q_value"].combine_chunks()
+
+
+def _of_flags(accounts: Sequence[Path], flags: Sequence[Path], q_values: pa.Array) -> pa.Array:
+    """Each flag's q-value: that of its account, which is in the same part."""
+    found = [pa.array([], pa.float64())]
+    row = 0
+    for account_file, flag_file in zip(accounts, flags, strict=True):
+        ids, flagged = column_of([account_file], "account_id"), column_of([flag_file], "account_id")
+        where = pc.index_in(flagged, value_set=ids.combine_chunks()).combine_chunks()
+        found.append(q_values[row : row + len(ids)].take(where))
+        row += len(ids)
+    return pa.concat_arrays(found)
 
 
 def discoveries(

@@ -128,6 +128,7 @@ def work_on_ray(
         lambda: actor.remote(*told),
         workers=wanted.actors,
         retries=wanted.retries,
+        start_timeout_s=wanted.start_timeout_s,
         done=done,
         beat=beat,
     )

@@ -365,6 +365,7 @@ def _read_shares(
         lambda: actor.remote(*told),
         workers=readers,
         retries=config.job.ray.retries,
+        start_timeout_s=config.job.ray.start_timeout_s,
         done=done,
         beat=lambda: progress("read", rows, None),
     )

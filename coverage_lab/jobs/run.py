@@ -7,15 +7,14 @@ import json
 import platform
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 import coverage_lab
@@ -30,7 +29,8 @@ from coverage_lab.jobs.pool import ray_cluster, work_on_ray
 from coverage_lab.jobs.reading import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
 from coverage_lab.jobs.state_day import DayRun, StateDay, prompts_of
 from coverage_lab.progress import Progress, silent
-from coverage_lab.report import shown_flags, write_report
+from coverage_lab.report import write_report
+from coverage_lab.report.rows import batches
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
 from coverage_lab.traffic import Source, check_sources, find_sources
 
@@ -227,11 +227,9 @@ def _counts(
 
     `used` are the prompts of this run where accounts are judged by more than those.
     """
-    accounts = pq.read_table(
-        output / "accounts.parquet", columns=["prompts", "verdict", "q_value", "atlas_id"]
-    )
-    reasons = _tally(pq.read_table(output / "quarantine.parquet", columns=["reason"])["reason"])
-    verdicts = _tally(accounts["verdict"])
+    accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "q_value"])
+    reasons = _tally(output / "quarantine.parquet", "reason")
+    verdicts = _tally(output / "accounts.parquet", "verdict")
     if used is None:
         used = pc.sum(accounts["prompts"]).as_py() or 0
     quarantined = sum(reasons.values())
@@ -246,24 +244,31 @@ def _counts(
         "rows_quarantined": quarantined,
         "quarantine_reasons": dict(sorted(reasons.items())),
         "accounts": accounts.num_rows,
-        "verdicts": {verdict: verdicts.get(verdict, 0) for verdict in VERDICTS},
+        "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
         "discoveries": discoveries(accounts, judge.stages[-1].scorecard, over_time=used is not None),
-        "escalated": _escalated(accounts, judge),
+        "escalated": _escalated(output / "accounts.parquet", judge),
         "buckets": len(read.buckets),
         "as_of": read.as_of,
     }
 
 
-def _escalated(accounts: pa.Table, judge: Judge) -> dict[str, int] | None:
+def _escalated(accounts: Path, judge: Judge) -> dict[str, int] | None:
     """Count what a cascade's second stage had the last word on; None without one."""
     if judge.second is None:
         return None
-    theirs = accounts.filter(pc.equal(accounts["atlas_id"], judge.second.atlas.id))
-    return {"accounts": theirs.num_rows, "prompts": pc.sum(theirs["prompts"]).as_py() or 0}
+    found = {"accounts": 0, "prompts": 0}
+    for batch in batches(accounts, ["prompts", "atlas_id"]):
+        theirs = batch.filter(pc.equal(batch["atlas_id"], judge.second.atlas.id))
+        found["accounts"] += theirs.num_rows
+        found["prompts"] += pc.sum(theirs["prompts"]).as_py() or 0
+    return found
 
 
-def _tally(column: pa.ChunkedArray) -> dict[str, int]:
-    return {pair["values"]: pair["counts"] for pair in pc.value_counts(column).to_pylist()}
+def _tally(table: Path, column: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for batch in batches(table, [column]):
+        found.update({pair["values"]: pair["counts"] for pair in batch[column].value_counts().to_pylist()})
+    return found
 
 
 def _manifest(
@@ -341,25 +346,15 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _rows(path: Path, wanted: pc.Expression) -> pa.Table:
-    """Read some rows of a table; by itself Arrow would read two million ahead of those it is asked for."""
-    return ds.dataset(path).to_table(
-        filter=wanted, batch_size=16_384, batch_readahead=2, fragment_readahead=1, use_threads=False
-    )
-
-
 def _report(folder: OutputFolder, manifest: dict[str, object], config: RunConfig) -> None:
     output = folder.path
-    flags = pq.read_table(output / "flags.parquet")
-    shown = shown_flags(flags, max_accounts=config.report.max_accounts)
-    wanted = pc.is_in(ds.field("account_id"), value_set=shown["account_id"].combine_chunks())
     with folder.whole_file(REPORT) as target:
         write_report(
             target,
             run=manifest,
-            accounts=pq.read_table(output / "accounts.parquet"),
-            curves=_rows(output / "curves.parquet", wanted),
-            cells=_rows(output / "cells.parquet", wanted),
-            flags=flags,
+            accounts=output / "accounts.parquet",
+            curves=output / "curves.parquet",
+            cells=output / "cells.parquet",
+            flags=output / "flags.parquet",
             max_accounts=config.report.max_accounts,
         )

@@ -118,13 +118,37 @@ def defined(value: float | None) -> float | None:
 
 
 class Percentiles:
-    """Where a value lies among those of all accounts of the run that were judged on one atlas."""
+    """Where values lie among those of all accounts of the run that were judged on one atlas.
 
-    def __init__(self, accounts: pa.Table) -> None:
-        self._sorted: dict[str, NDArray[np.float64]] = {}
+    The accounts may be too many to be held, so they are counted as they come, and what is going to be asked
+    for is said before.
+
+    Parameters
+    ----------
+    shown : sequence of mappings
+        Rows whose values of the score and the measures will be asked for.
+    """
+
+    def __init__(self, shown: Sequence[Mapping[str, Any]]) -> None:
+        self._asked: dict[str, NDArray[np.float64]] = {}
         for name in ("score", *MEASURE_COLUMNS):
-            values = accounts[name].to_numpy().astype(np.float64)
-            self._sorted[name] = np.sort(values[np.isfinite(values)])
+            values = [row[name] for row in shown if row.get(name) is not None]
+            self._asked[name] = np.unique(np.array(values, np.float64))
+        # How many accounts' values lie below each value, how many not above it, and how many there are.
+        self._below = {name: np.zeros(len(values), np.int64) for name, values in self._asked.items()}
+        self._up_to = {name: np.zeros(len(values), np.int64) for name, values in self._asked.items()}
+        self._total = dict.fromkeys(self._asked, 0)
+
+    def count(self, accounts: pa.RecordBatch) -> None:
+        """Take in some of the accounts: columns `score` and the measures."""
+        for name, asked in self._asked.items():
+            values = accounts[name].to_numpy(zero_copy_only=False).astype(np.float64)
+            values = values[np.isfinite(values)]
+            self._total[name] += len(values)
+            above = np.searchsorted(asked, values, side="right")  # the first that is larger
+            from_on = np.searchsorted(asked, values, side="left")  # the first that is as large
+            self._below[name] += np.cumsum(np.bincount(above, minlength=len(asked) + 1))[:-1]
+            self._up_to[name] += np.cumsum(np.bincount(from_on, minlength=len(asked) + 1))[:-1]
 
     def of(self, name: str, value: float | None) -> float | None:
         """Percent of the other accounts with a smaller value, ties counting half.
@@ -132,12 +156,13 @@ class Percentiles:
         100 · (#{x < v} + (#{x = v} − 1)/2) / (N − 1) over the N accounts that have the measure,
         the account itself among them. None where `value` is None or N < 2.
         """
-        values = self._sorted[name]
-        if value is None or len(values) < 2:
+        total = self._total[name]
+        if value is None or total < 2:
             return None
-        less = int(np.searchsorted(values, value, side="left"))
-        equal = int(np.searchsorted(values, value, side="right")) - less
-        return 100.0 * (less + max(equal - 1, 0) / 2) / (len(values) - 1)
+        place = np.searchsorted(self._asked[name], value)
+        less = int(self._below[name][place])
+        equal = int(self._up_to[name][place]) - less
+        return 100.0 * (less + max(equal - 1, 0) / 2) / (total - 1)
 
 
 def flagged_account(

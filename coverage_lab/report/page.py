@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
@@ -25,7 +26,27 @@ from coverage_lab.report.accounts_view import (
     flag_order,
     flagged_account,
 )
-from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, LEVELS, QUARANTINE_REASONS
+from coverage_lab.report.rows import (
+    Rows,
+    batches,
+    codes,
+    columns_in,
+    count,
+    nulls,
+    numbers,
+    positions,
+    rows_at,
+    rows_of_accounts,
+)
+from coverage_lab.schema import (
+    ACCOUNTS,
+    CELLS,
+    CURVES,
+    FLAGS,
+    LEVELS,
+    MEASURE_COLUMNS,
+    QUARANTINE_REASONS,
+)
 
 NOT_RECORDED = "not recorded"
 _TEMPLATES = "coverage_lab.report"
@@ -43,15 +64,15 @@ def write_report(
     path: Path,
     *,
     run: Mapping[str, object],
-    accounts: pa.Table,
-    curves: pa.Table,
-    cells: pa.Table,
-    flags: pa.Table,
+    accounts: Rows,
+    curves: Rows,
+    cells: Rows,
+    flags: Rows,
     max_accounts: int = 50,
 ) -> None:
     """Write the report of a run as one HTML file that needs no network.
 
-    The same arguments give the same bytes. The file is written beside `path` first and then moved
+    The same rows give the same bytes. The file is written beside `path` first and then moved
     there, so that a reader never finds half a page.
 
     Parameters
@@ -60,8 +81,9 @@ def write_report(
         File to write; one that is there is replaced.
     run : Mapping[str, object]
         The run's manifest (run.json). A key that is missing is shown as 'not recorded'.
-    accounts, curves, cells, flags : pa.Table
-        Tables of `schema.ACCOUNTS`, `CURVES`, `CELLS` and `FLAGS`; any of them may be empty.
+    accounts, curves, cells, flags : pa.Table or Path
+        Tables of `schema.ACCOUNTS`, `CURVES`, `CELLS` and `FLAGS`, or Parquet files of which a few numbers an
+        account are held at most; any of them may be empty.
     max_accounts : int
         Flagged accounts shown, the gravest first; the page says how many were left out.
 
@@ -81,49 +103,46 @@ def write_report(
         ("cells", cells, CELLS),
         ("flags", flags, FLAGS),
     ):
-        missing = [column for column in schema.names if column not in table.column_names]
+        missing = [column for column in schema.names if column not in columns_in(table)]
         if missing:
             raise CoverageLabError(f"{name}: expected the columns of its schema, {missing[0]!r} is missing")
     page = _page(run, accounts, curves, cells, flags, max_accounts)
     write_whole(path, page, what="report")
 
 
-def shown_flags(flags: pa.Table, *, max_accounts: int) -> pa.Table:
-    """Choose the flags that the page shows, the gravest first.
-
-    Only of these accounts does `write_report` need rows of `curves` and `cells`.
-
-    Parameters
-    ----------
-    flags : pa.Table
-        Schema `schema.FLAGS`.
-    max_accounts : int
-        1 or more.
-    """
-    keys = flags.select(["verdict", "p_value", "score", "account_id"])
-    rows = (row for batch in keys.to_batches(max_chunksize=4096) for row in batch.to_pylist())
+def shown_flags(flags: Rows, *, max_accounts: int) -> pa.Table:
+    """Choose the flags that the page shows, 1 or more, the gravest first."""
+    keys = batches(flags, ["verdict", "p_value", "score", "account_id"])
+    rows = (row for batch in keys for row in batch.to_pylist())
     gravest = heapq.nsmallest(max_accounts, ((flag_order(row), at) for at, row in enumerate(rows)))
-    return flags.take(pa.array([at for _, at in gravest], pa.int64()))
+    return rows_at(flags, np.array([at for _, at in gravest], np.int64))
 
 
 def _page(
     run: Mapping[str, object],
-    accounts: pa.Table,
-    curves: pa.Table,
-    cells: pa.Table,
-    flags: pa.Table,
+    accounts: Rows,
+    curves: Rows,
+    cells: Rows,
+    flags: Rows,
     max_accounts: int,
 ) -> str:
     chosen = shown_flags(flags, max_accounts=max_accounts).to_pylist()
     ids = [flag["account_id"] for flag in chosen]
-    shown, specs = _flagged(chosen, accounts, _only(curves, ids), _only(cells, ids))
-    anchors = {account_id: anchor_of(account_id) for account_id in ids}
-    verdicts = accounts["verdict"].to_pylist()
-    scores = accounts["score"].to_numpy()
-    position = pc.index_in(accounts["account_id"].combine_chunks(), value_set=_strings(ids))
-    drawn = plots.overview_rows(
-        verdicts, scores, [row for row, rank in enumerate(position.to_pylist()) if rank is not None]
+    places = positions(accounts, ids)
+    shown, specs = _flagged(
+        chosen,
+        rows_at(accounts, places),
+        accounts,
+        rows_of_accounts(curves, ids),
+        rows_of_accounts(cells, ids),
     )
+    anchors = {account_id: anchor_of(account_id) for account_id in ids}
+    verdicts, verdict = codes(accounts, "verdict")
+    atlas_ids, atlas = codes(accounts, "atlas_id")
+    scores = numbers(accounts, "score")
+    ranks = np.array([words.rank_of(name) for name in verdicts], np.int64)[verdict]
+    drawn = plots.overview_rows(ranks, scores, places)
+    total = count(accounts)
     script = asset(_TEMPLATES, "report.js")
     plotly = get_plotlyjs()
     return (
@@ -131,12 +150,15 @@ def _page(
         .get_template("report.html.j2")
         .render(
             run=_run_view(run),
-            accounts_total=accounts.num_rows,
-            scored=accounts.num_rows - accounts["score"].null_count,
-            p_values=accounts.num_rows - accounts["p_value"].null_count,
-            verdict_counts=[(name, style, verdicts.count(name)) for name, style in words.VERDICTS.items()],
+            accounts_total=total,
+            scored=total - nulls(accounts, "score"),
+            p_values=total - nulls(accounts, "p_value"),
+            verdict_counts=[
+                (name, style, int((verdict == verdicts.index(name)).sum()) if name in verdicts else 0)
+                for name, style in words.VERDICTS.items()
+            ],
             verdict_words=words.VERDICTS,
-            flagged_total=flags.num_rows,
+            flagged_total=count(flags),
             shown=shown,
             specs=specs,
             drawn=len(drawn),
@@ -147,10 +169,12 @@ def _page(
             page_data=_data(
                 {
                     "palette": plots.PALETTE,
-                    "overview": plots.overview_spec(accounts, drawn, anchors),
+                    "overview": plots.overview_spec(
+                        rows_at(accounts, drawn, plots.OVERVIEW_COLUMNS), anchors
+                    ),
                     "scores": {
-                        visible(atlas_id): plots.score_spec(part["score"].to_numpy())
-                        for atlas_id, part in _by_atlas(accounts).items()
+                        visible(atlas_id): plots.score_spec(scores[atlas == place])
+                        for place, atlas_id in enumerate(atlas_ids)
                     },
                 }
             ),
@@ -164,21 +188,26 @@ def _page(
 
 
 def _flagged(
-    chosen: Sequence[Mapping[str, Any]], accounts: pa.Table, curves: pa.Table, cells: pa.Table
+    chosen: Sequence[Mapping[str, Any]],
+    chosen_accounts: pa.Table,
+    accounts: Rows,
+    curves: pa.Table,
+    cells: pa.Table,
 ) -> tuple[list[FlaggedAccount], dict[str, Markup]]:
     """The shown accounts, and by anchor the growth plots of each as JSON."""
-    rows = {row["account_id"]: row for row in _only(accounts, [f["account_id"] for f in chosen]).to_pylist()}
+    rows = {row["account_id"]: row for row in chosen_accounts.to_pylist()}
+    for flag in chosen:
+        if flag["account_id"] not in rows:
+            name = shortened(visible(flag["account_id"]), 80)
+            raise CoverageLabError(f"flags: expected only accounts of the accounts table, got {name!r}")
     cells_of: dict[str, list[Mapping[str, Any]]] = {}
     for row in cells.to_pylist():
         cells_of.setdefault(row["account_id"], []).append(row)
-    percentiles = {atlas_id: Percentiles(part) for atlas_id, part in _by_atlas(accounts).items()}
+    percentiles = _percentiles([rows[flag["account_id"]] for flag in chosen], chosen, accounts)
     shown = []
     specs = {}
     for flag in chosen:
         account_id = flag["account_id"]
-        if account_id not in rows:
-            name = shortened(visible(account_id), 80)
-            raise CoverageLabError(f"flags: expected only accounts of the accounts table, got {name!r}")
         by_level = {level: plots.rows_of(curves, account_id, level) for level in LEVELS}
         growth = {level: plots.growth_spec(part) for level, part in by_level.items() if part.num_rows}
         view = flagged_account(
@@ -193,18 +222,20 @@ def _flagged(
     return shown, specs
 
 
-def _by_atlas(accounts: pa.Table) -> dict[str, pa.Table]:
-    """Accounts by atlas: nothing that is computed on one is compared with another's."""
-    atlas_ids = pc.unique(accounts["atlas_id"]).to_pylist()
-    return {atlas_id: accounts.filter(pc.equal(accounts["atlas_id"], atlas_id)) for atlas_id in atlas_ids}
-
-
-def _only(table: pa.Table, account_ids: Sequence[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["account_id"], value_set=_strings(account_ids)))
-
-
-def _strings(values: Sequence[str]) -> pa.Array:
-    return pa.array(values, type=pa.large_string())
+def _percentiles(
+    shown: Sequence[Mapping[str, Any]], flags: Sequence[Mapping[str, Any]], accounts: Rows
+) -> dict[str, Percentiles]:
+    """Percentiles by atlas: nothing that is computed on one is compared with another's."""
+    found = {}
+    for atlas_id in dict.fromkeys(row["atlas_id"] for row in shown):
+        # A flag's score is its account's, but two tables may have been written apart.
+        pairs = [pair for pair in zip(shown, flags, strict=True) if pair[0]["atlas_id"] == atlas_id]
+        found[atlas_id] = Percentiles([row for pair in pairs for row in pair])
+    if found:
+        for batch in batches(accounts, ["atlas_id", "score", *MEASURE_COLUMNS]):
+            for atlas_id, percentiles in found.items():
+                percentiles.count(batch.filter(pc.equal(batch["atlas_id"], atlas_id)))
+    return found
 
 
 def _data(value: object) -> Markup:

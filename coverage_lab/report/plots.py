@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -187,31 +187,37 @@ def growth_figure(curves: pa.Table, account_id: str, level: str) -> go.Figure:
     return go.Figure(data=spec["data"], layout=figure)
 
 
-def overview_rows(verdicts: Sequence[str], scores: NDArray[np.float64], always: Sequence[int]) -> list[int]:
-    """Rows that the overview draws: `always`, and of the rest an even stride by verdict and score.
+def overview_rows(
+    ranks: NDArray[np.int64], scores: NDArray[np.float64], always: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Rows that the overview draws: `always`, and of the rest an even stride by rank of verdict and score.
 
     Returns all rows, in order, where they are no more than `MAX_POINTS`.
     """
-    if len(verdicts) <= MAX_POINTS:
-        return list(range(len(verdicts)))
-    kept = set(always)
-    ranks = np.array([words.rank_of(verdict) for verdict in verdicts])
-    order = [int(row) for row in np.lexsort((-scores, ranks)) if int(row) not in kept]
-    room = min(max(MAX_POINTS - len(kept), 0), len(order))
-    picked = np.linspace(0, len(order) - 1, room).round().astype(np.int64)
-    return sorted(kept | {order[position] for position in picked})
+    if len(ranks) <= MAX_POINTS:
+        return np.arange(len(ranks))
+    kept = np.zeros(len(ranks), np.bool_)
+    kept[always] = True
+    order = np.lexsort((-scores, ranks))
+    order = order[~kept[order]]
+    room = min(max(MAX_POINTS - int(kept.sum()), 0), len(order))
+    kept[order[np.linspace(0, len(order) - 1, room).round().astype(np.int64)]] = True
+    return np.flatnonzero(kept)
 
 
-def overview_spec(accounts: pa.Table, rows: Sequence[int], anchors: Mapping[str, str]) -> Spec:
-    """Prompts against score of the given rows of `schema.ACCOUNTS` that have one, one trace a verdict.
+#: What `overview_spec` needs of an account.
+OVERVIEW_COLUMNS = ("account_id", "verdict", "prompts", "score", "p_value")
+
+
+def overview_spec(accounts: pa.Table, anchors: Mapping[str, str]) -> Spec:
+    """Prompts against score of those of the given accounts that have one, one trace a verdict.
 
     `customdata` of a point is its account's anchor in the page ('' where it has no section) and its
     p-value as text.
     """
-    table = accounts.take(pa.array(rows, type=pa.int64()))
     points: dict[str, list[tuple[str, int, float, str, str]]] = {}
     for account_id, verdict, prompts, score, p_value in zip(
-        *(table[name].to_pylist() for name in ("account_id", "verdict", "prompts", "score", "p_value")),
+        *(accounts[name].to_pylist() for name in OVERVIEW_COLUMNS),
         strict=True,
     ):
         if score is None:
@@ -250,7 +256,7 @@ def overview_spec(accounts: pa.Table, rows: Sequence[int], anchors: Mapping[str,
             }
         )
     figure = _layout(_axis("prompts (log scale)", log=True), _axis("score"), height=430)
-    counts = table["prompts"].to_numpy()
+    counts = accounts["prompts"].to_numpy()
     if len(counts):
         figure["xaxis"] |= log_ticks(max(float(counts.min()), 1.0), max(float(counts.max()), 10.0))
     figure["yaxis"] |= {"range": [-0.03, 1.05]}

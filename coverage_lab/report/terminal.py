@@ -19,6 +19,7 @@ from coverage_lab.plotting.text import JOINERS, shortened, visible
 from coverage_lab.report import words
 from coverage_lab.report.accounts_view import defined, evidence, flag_order
 from coverage_lab.report.plots import rows_of
+from coverage_lab.report.rows import Rows, codes, count, numbers, rows_at
 from coverage_lab.schema import LEVELS
 
 _STYLES = {"review": "bold red", "watch": "yellow", "inconclusive": "dim", "clear": "green"}
@@ -50,13 +51,14 @@ def _p_text(value: float | None) -> str:
     return "n/a" if number is None else f"{number:.3g}"
 
 
-def top_accounts_table(accounts: pa.Table, limit: int = 10) -> Table:
+def top_accounts_table(accounts: Rows, limit: int = 10) -> Table:
     """The accounts to look at first.
 
     Parameters
     ----------
-    accounts : pa.Table
-        Table of `schema.ACCOUNTS`; an empty one gives a table without rows.
+    accounts : pa.Table or Path
+        Table of `schema.ACCOUNTS`, or a Parquet file of which three numbers an account are held; an empty one
+        gives a table without rows.
     limit : int
         Rows at most, 1 or more.
 
@@ -73,9 +75,9 @@ def top_accounts_table(accounts: pa.Table, limit: int = 10) -> Table:
     if limit < 1:
         raise CoverageLabError(f"limit: expected 1 or more, got {limit}")
     names = ["account_id", "verdict", "archetype", "prompts", "score", "p_value", "reasons"]
-    ordered = accounts.select(names).take(pa.array(_first(accounts, limit), type=pa.int64()))
+    ordered = rows_at(accounts, _first(accounts, limit), names)
     shown = Table(
-        title=f"Top accounts of {accounts.num_rows:,}",
+        title=f"Top accounts of {count(accounts):,}",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -101,15 +103,16 @@ def top_accounts_table(accounts: pa.Table, limit: int = 10) -> Table:
     return shown
 
 
-def _first(accounts: pa.Table, limit: int) -> list[int]:
+def _first(accounts: Rows, limit: int) -> NDArray[np.int64]:
     """Rows of the first `limit` accounts in the order of flags.
 
     One lexsort of whole columns narrows millions of accounts down before any row becomes Python.
     """
-    ranks = np.array([words.rank_of(verdict) for verdict in accounts["verdict"].to_pylist()])
-    p_values = accounts["p_value"].to_numpy().astype(np.float64)
+    verdicts, verdict = codes(accounts, "verdict")
+    ranks = np.array([words.rank_of(name) for name in verdicts], np.int64)[verdict]
+    p_values = numbers(accounts, "p_value")
     p_values = np.where(np.isfinite(p_values), p_values, np.inf)
-    scores = accounts["score"].to_numpy().astype(np.float64)
+    scores = numbers(accounts, "score")
     scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.lexsort((-scores, p_values, ranks))
     if len(order) > limit:
@@ -120,11 +123,9 @@ def _first(accounts: pa.Table, limit: int) -> list[int]:
             & (scores[order] == scores[last])
         )
         order = order[: max(limit, int(np.flatnonzero(tied)[-1]) + 1)]
-    candidates = (
-        accounts.take(pa.array(order)).select(["account_id", "verdict", "score", "p_value"]).to_pylist()
-    )
+    candidates = rows_at(accounts, order, ["account_id", "verdict", "score", "p_value"]).to_pylist()
     ranked = sorted(zip(candidates, order.tolist(), strict=True), key=lambda pair: flag_order(pair[0]))
-    return [int(row) for _, row in ranked[:limit]]
+    return np.array([row for _, row in ranked[:limit]], np.int64)
 
 
 def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.Table) -> RenderableType:
