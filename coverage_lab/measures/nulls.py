@@ -128,6 +128,7 @@ def _rarefaction(
         frequency[first] * (frequency[first] - 1.0),
         2.0 * frequency[first] * frequency[second],
     )
+    marked, of_pair, marked_cut = _distinct_sums(size[first] + size[second], pair_cut)
     account = segment_ids(grid_offsets)
     mean = np.empty(grid.size)
     variance = np.empty(grid.size)
@@ -140,6 +141,9 @@ def _rarefaction(
         mean[start:stop] = np.bincount(point, frequency[entry] * -np.expm1(log_absent), stop - start)
         variance[start:stop] = np.bincount(point, frequency[entry] * absent * (1 - absent), stop - start)
 
+        # Many pairs have the same sum, whose chance costs far more than what is made of it.
+        point, entry, marked_start = _cross(point_account, marked_cut)
+        log_both = log_absence(of_point[point], marked[entry], drawn[point])
         point, pair, _ = _cross(point_account, pair_cut)
         # Sizes rise within an account: where the second of a pair can be absent, so can the first.
         alive = size[second[pair]] + drawn[point] <= of_point[point]
@@ -147,8 +151,8 @@ def _rarefaction(
         one, other = first[pair], second[pair]
         shift = entry_cut[point] - cut[point_account[point]]
         log_product = log_absent[one + shift] + log_absent[other + shift]
-        log_both = log_absence(of_point[point], size[one] + size[other], drawn[point])
-        covariance = np.exp(log_product) * np.expm1(log_both - log_product)
+        both = of_pair[pair] + (marked_start - marked_cut[point_account])[point]
+        covariance = np.exp(log_product) * np.expm1(log_both[both] - log_product)
         variance[start:stop] += np.bincount(point, weight[pair] * covariance, stop - start)
 
     reached = np.diff(offsets)[account]
@@ -165,6 +169,15 @@ def _pairs(cut: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     first = np.repeat(entry, partners)
     second = first + np.arange(first.size) - np.repeat(np.cumsum(partners) - partners, partners)
     return first, second, np.concatenate([[0], np.cumsum(lengths * (lengths + 1) // 2)])
+
+
+def _distinct_sums(
+    sums: NDArray[np.int64], cut: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct values of each segment, which of all of them each one is, and their offsets."""
+    span = int(sums.max(initial=0)) + 1
+    keys, which = np.unique(segment_ids(cut) * span + sums, return_inverse=True)
+    return keys % span, which, np.searchsorted(keys, np.arange(cut.size) * span)
 
 
 def _cross(
