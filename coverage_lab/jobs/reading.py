@@ -42,7 +42,7 @@ LARGEST_SHARE = 256 * 2**20
 #: Each share writes a file a bucket, so there is an end to shares.
 MOST_SHARES = 2048
 #: Shares that each reader gets, so that one with slow files doesn't keep the others waiting.
-SHARES_A_READER = 4
+SHARES_A_READER = 8
 
 #: Key of a ready bucket's count of rows, in the metadata of its quarantine.
 _ROWS_IN = b"rows_in"
