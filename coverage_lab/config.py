@@ -110,11 +110,11 @@ class CascadeConfig(_Frozen):
     """The first stage of ``encoder.name = "cascade"``; the second is minilm, by the other sections.
 
     All accounts are judged with the static encoder. Those of at least `detect.min_prompts` prompts whose
-    p-value there is at most `escalate_p` are judged again with minilm, which costs a hundred times as much.
+    p-value there is at most `escalate_p` are judged again with minilm, which costs some eighty times as much.
     """
 
     escalate_p: float = Field(
-        default=0.01,
+        default=0.005,
         gt=0,
         le=1,
         description="static p-value at which an account is judged again with minilm; 1 = every account",
