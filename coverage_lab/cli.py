@@ -72,7 +72,7 @@ class EncoderChoice(StrEnum):
 
 
 class RunEncoderChoice(StrEnum):
-    """What `run` can judge with: an encoder, or both in turn."""
+    """What `run` and `serve` can judge with: an encoder, or both in turn."""
 
     static = "static"
     minilm = "minilm"
@@ -565,7 +565,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address; any but loopback needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8711,
     config: ConfigOption = None,
-    encoder: EncoderOption = None,
+    encoder: RunEncoderOption = None,
 ) -> None:
     """Score accounts over HTTP: POST /v1/score, GET /healthz, /docs.
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -336,12 +337,41 @@ def test_scorecards_and_atlases_of_both_stages_can_be_given(
 def test_where_one_encoder_is_asked_for_a_cascade_is_refused(second: Judge, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'cascade' is two encoders"):
         resolve_name(EncoderConfig(name="cascade"))
-    with pytest.raises(ConfigError, match="the service judges with one encoder"):
-        Scoring(two_stages(second, 0.2), TrafficConfig(), Limits())
     (tmp_path / "run.json").write_text(json.dumps({"cascade": {"escalate_p": 0.2}}))
     (tmp_path / "accounts.parquet").touch()
     with pytest.raises(ConfigError, match="a cascade's scores are of two scorecards"):
         recalibrate(tmp_path, tmp_path / "out.json")
+
+
+def test_the_service_judges_in_two_stages(second: Judge, prompts: pa.Table) -> None:
+    judge = two_stages(second, 0.2)
+    asked = [
+        {
+            "account_id": name,
+            "prompts": [
+                {key: row[key] for key in ("prompt", "end_user")}
+                | {"timestamp": row["timestamp"].isoformat()}
+                for row in prompts.filter(pc.equal(prompts["account_id"], name)).to_pylist()
+            ],
+        }
+        for name in pc.unique(prompts["account_id"]).to_pylist()
+    ]
+    scoring = Scoring(judge, TrafficConfig(as_of=datetime(2026, 1, 1, tzinfo=UTC)), Limits(), threads=1)
+    answer = json.loads(scoring.answer(json.dumps({"accounts": asked}).encode()))
+    expected = judge_prompts(prompts, judge).accounts.sort_by("account_id").to_pylist()
+    found = sorted(answer["accounts"], key=lambda account: account["account_id"])
+    for name in ("account_id", "p_value", "score", "verdict", "atlas_id", "reasons"):
+        assert [one[name] for one in found] == [one[name] for one in expected], name
+    assert {one["atlas_id"] for one in found} == {judge.atlas.id, second.atlas.id}
+    stage = {
+        "encoder": "other",
+        "encoder_id": OtherEncoder.id,
+        "atlas_id": second.atlas.id,
+        "model_id": second.scorecard.id,
+        "escalate_p": 0.2,
+    }
+    assert answer["second"] == scoring.health().model_dump()["second"] == stage
+    assert answer["atlas_id"] == judge.atlas.id
 
 
 def test_a_run_with_two_stages(

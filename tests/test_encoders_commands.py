@@ -8,7 +8,7 @@ import pytest
 from commands import call, some_traffic
 
 import coverage_lab as cl
-from coverage_lab import jobs
+from coverage_lab import jobs, service
 from coverage_lab.config import EncoderConfig, RunConfig
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate import evaluation
@@ -56,9 +56,18 @@ def test_analyze_takes_the_cascade(stop: Stop) -> None:
     assert stop.asked == [EncoderConfig(name="cascade")]
 
 
-@pytest.mark.parametrize(
-    "words", [("evaluate", "corpora", "out"), ("atlas", "build", "traffic", "out"), ("serve",)]
-)
+def test_serve_takes_the_cascade(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+
+    def served(config: RunConfig, *, host: str, port: int) -> None:
+        asked.append(config.encoder.name)
+
+    monkeypatch.setattr(service, "serve_forever", served)
+    assert call(capsys, "serve", "--encoder", "cascade")[0] == 0
+    assert asked == ["cascade"]
+
+
+@pytest.mark.parametrize("words", [("evaluate", "corpora", "out"), ("atlas", "build", "traffic", "out")])
 def test_commands_of_one_encoder_do_not_offer_the_cascade(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

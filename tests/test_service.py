@@ -286,6 +286,7 @@ def test_answers_can_be_traced():
         "encoder_id": judge.encoder.id,
         "atlas_id": judge.atlas.id,
         "model_id": judge.scorecard.id,
+        "second": None,
         "config_id": "tests",
     }
 

@@ -83,6 +83,7 @@ def test_health_says_what_is_judged_with():
         "encoder_id": judge.encoder.id,
         "atlas_id": judge.atlas.id,
         "model_id": judge.scorecard.id,
+        "second": None,
         "config_id": "tests",
     }
 

@@ -28,7 +28,7 @@ def resolve_name(config: EncoderConfig) -> Literal["static", "minilm"]:
     """
     if config.name == "cascade":
         raise ConfigError(
-            "encoder.name: 'cascade' is two encoders and only `coverage-lab run` judges with both; "
+            "encoder.name: 'cascade' is two encoders and only `run` and `serve` judge with both; "
             "expected 'static' or 'minilm' here"
         )
     if config.name != "auto":

@@ -88,6 +88,21 @@ class QuarantinedPrompt(_Answered):
     detail: str = Field(description="For people; never repeats prompt text.")
 
 
+class Stage(_Answered):
+    """What the second stage of a cascade judges with."""
+
+    encoder: str
+    encoder_id: str
+    atlas_id: str = Field(description="An account whose `atlas_id` is this one was judged by this stage.")
+    model_id: str = Field(description="Of the scorecard.")
+    escalate_p: float = Field(
+        description="Accounts to which the first stage gives a p-value of at most this are judged again."
+    )
+
+
+_SECOND = "Of a cascade: who judges again what the first stage can't clear; null where there is one stage."
+
+
 class ScoreResponse(_Answered):
     """Answers, and what they came from."""
 
@@ -99,6 +114,7 @@ class ScoreResponse(_Answered):
     atlas_id: str
     encoder_id: str
     model_id: str | None = Field(description="Of the scorecard; null where none fits the atlas.")
+    second: Stage | None = Field(description=_SECOND)
     config_id: str = Field(description="Digest of the service's config.")
     version: str = Field(description="Of coverage-lab.")
 
@@ -116,6 +132,7 @@ class Health(_Answered):
                     "encoder_id": "9f2c…",
                     "atlas_id": "41ab…",
                     "model_id": "d07e…",
+                    "second": None,
                     "config_id": "5be1…",
                 }
             ]
@@ -128,4 +145,5 @@ class Health(_Answered):
     encoder_id: str
     atlas_id: str
     model_id: str | None
+    second: Stage | None = Field(description=_SECOND)
     config_id: str

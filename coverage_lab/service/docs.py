@@ -127,6 +127,8 @@ def _kind(part: dict[str, Any]) -> str:
 def _link(part: dict[str, Any]) -> str | None:
     if "$ref" in part:
         return _named(part)
+    if "anyOf" in part:
+        return next((link for link in map(_link, part["anyOf"]) if link), None)
     return _link(part["items"]) if "items" in part else None
 
 

@@ -12,9 +12,8 @@ from threadpoolctl import threadpool_limits
 import coverage_lab
 from coverage_lab.config import TrafficConfig
 from coverage_lab.detect import Judge, Judged, judge_prompts
-from coverage_lab.errors import ConfigError
 from coverage_lab.schema import MEASURE_COLUMNS
-from coverage_lab.service.answer import AccountScore, Health, QuarantinedPrompt, ScoreResponse, TopCell
+from coverage_lab.service.answer import AccountScore, Health, QuarantinedPrompt, ScoreResponse, Stage, TopCell
 from coverage_lab.service.limits import Limits
 from coverage_lab.service.request import ScoreRequest, parse_request
 from coverage_lab.traffic import validate_records, without_repeats
@@ -36,21 +35,11 @@ class Scoring:
     threads : int, optional
         Threads that numerical libraries may take for one request; their own choice when None.
         With the same number as `run` has, the answers are the same to the last bit.
-
-    Raises
-    ------
-    ConfigError
-        The judge is a cascade: an answer names one encoder and one atlas for all of its accounts.
     """
 
     def __init__(
         self, judge: Judge, traffic: TrafficConfig, limits: Limits, *, threads: int | None = None
     ) -> None:
-        if judge.second is not None:
-            raise ConfigError(
-                "encoder.name: the service judges with one encoder, 'cascade' is two; "
-                "expected 'static' or 'minilm'"
-            )
         self._judge = judge
         self._traffic = traffic.model_copy(update={"columns": {}})
         self._limits = limits
@@ -115,6 +104,7 @@ class Scoring:
             atlas_id=self._judge.atlas.id,
             encoder_id=self._judge.encoder.id,
             model_id=scorecard.id if scorecard is not None else None,
+            second=_second(self._judge),
             config_id=self._judge.config_id,
             version=coverage_lab.__version__,
         )
@@ -129,8 +119,22 @@ class Scoring:
             encoder_id=self._judge.encoder.id,
             atlas_id=self._judge.atlas.id,
             model_id=scorecard.id if scorecard is not None else None,
+            second=_second(self._judge),
             config_id=self._judge.config_id,
         )
+
+
+def _second(judge: Judge) -> Stage | None:
+    second = judge.second
+    if second is None:
+        return None
+    return Stage(
+        encoder=second.encoder.name,
+        encoder_id=second.encoder.id,
+        atlas_id=second.atlas.id,
+        model_id=second.model_id,
+        escalate_p=judge.escalate_p,
+    )
 
 
 def _accounts(judged: Judged, order: Sequence[str]) -> list[AccountScore]:
