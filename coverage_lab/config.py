@@ -57,8 +57,8 @@ class EncoderConfig(_Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="of minilm; auto: bfloat16 where the GPU or the CPU (avx512_bf16, AMX) has it, else "
-        "float16 on a GPU and float32 on a CPU; float32 for another `model` and for sentence-transformers",
+        description="of minilm; auto: bfloat16 where the CPU (avx512_bf16, AMX) or the GPU (Ampere or newer, "
+        "torch 2.10) is fast in it, else float32; float32 for another `model` and for sentence-transformers",
     )
     engine: Literal["auto", "packed", "sentence-transformers", "openvino"] = Field(
         default="auto",

@@ -220,8 +220,9 @@ def _list(kind: pa.DataType) -> pa.DataType:
     return pa.large_list(pa.field("element", kind, nullable=False))
 
 
-#: Version of `STATES`; a state table of an older one is brought up by `coverage-lab state migrate`.
-STATES_VERSION = 2
+#: Version of a state table; an older one is brought up by `coverage-lab state migrate`. 2: `STATES` has
+#: `prompts`. 3: counted files are found by content.
+STATES_VERSION = 3
 
 #: What is kept of one account's prompts of one day, by account_id: `coverage_lab.accounts.AccountStates` with
 #: its ragged arrays as lists. Hashes are stored as the int64 of the same bits: Delta Lake has no uint64.

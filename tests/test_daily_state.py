@@ -568,7 +568,7 @@ def test_a_newer_schema_is_refused_by_all(tmp_path, days, after):
         lambda: forget_account(state, "ann"),
     ):
         with pytest.raises(
-            OutputError, match="schema version 3, this version of coverage_lab knows 2; update"
+            OutputError, match="schema version 4, this version of coverage_lab knows 3; update"
         ):
             refused()
 
@@ -611,7 +611,7 @@ def test_a_table_of_version_1_is_brought_up(killed_at, tmp_path, days, undisturb
     state = after(3)
     as_version_1(state)
     with pytest.raises(
-        OutputError, match="schema version 1, expected 2; bring it up with `coverage-lab state"
+        OutputError, match="schema version 1, expected 3; bring it up with `coverage-lab state"
     ):
         count(days[3], tmp_path / "last", state, 3)
     if killed_at is not None:
@@ -628,12 +628,12 @@ def test_a_table_of_version_1_is_brought_up(killed_at, tmp_path, days, undisturb
                 migrate_state(state)
         with pytest.raises(OutputError, match="state migrate"):
             count(days[3], tmp_path / "last", state, 3)
-    assert migrate_state(state) == (1, 2)
+    assert migrate_state(state) == (1, 3)
     count(days[3], tmp_path / "last", state, 3)
     assert contents(state) == contents(undisturbed[0])
     assert outputs(tmp_path / "last") == outputs(undisturbed[1][3])
     before = versions(state)
-    assert migrate_state(state) == (2, 2)
+    assert migrate_state(state) == (3, 3)
     assert versions(state) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 
 from coverage_lab.config import EncoderConfig, JobConfig, RayConfig, RunConfig
 from coverage_lab.detect.load import settled
-from coverage_lab.encoders import load_encoder, resolve_precision
+from coverage_lab.encoders import load_encoder, resolve_precision, transformer
 from coverage_lab.errors import ConfigError, MissingExtraError
 
 #: Within the first 4,000 characters, at which the encoders cut and the library does not.
@@ -139,11 +140,11 @@ def test_openvino_that_is_missing_names_the_extra(
 @pytest.mark.parametrize(
     ("has", "options", "expected", "in_gpu_actors"),
     [
-        (True, {}, "bfloat16", "bfloat16"),
-        (False, {}, "float32", "bfloat16"),
+        (True, {}, "bfloat16", "auto"),
+        (False, {}, "float32", "auto"),
         (True, {"precision": "float32"}, "float32", "float32"),
-        (True, {"engine": "sentence-transformers"}, "float32", "float32"),
-        (True, {"model": "plain BERT"}, "float32", "float32"),
+        (True, {"engine": "sentence-transformers"}, "float32", "auto"),
+        (True, {"model": "plain BERT"}, "float32", "auto"),
         (False, {"model": "plain BERT", "precision": "bfloat16"}, "bfloat16", "bfloat16"),
     ],
 )
@@ -162,6 +163,29 @@ def test_precision_by_default_asks_the_processor(
     assert load_encoder(config).precision == resolve_precision(config) == expected
     run = RunConfig(encoder=config)
     assert settled(run).encoder == config.model_copy(update={"precision": expected})
-    # In actors with GPUs it is the GPU that counts, wherever the driver is.
-    on_gpus = run.model_copy(update={"job": JobConfig(ray=RayConfig(num_gpus=1.0))})
-    assert settled(on_gpus, on_ray=True).encoder.precision == in_gpu_actors
+    # Actors with GPUs ask their own, unless they are kept from it; actors without one are not the driver's.
+    with_gpus = RunConfig(
+        encoder=config.model_copy(update={"device": "auto"}), job=JobConfig(ray=RayConfig(num_gpus=1.0))
+    )
+    assert settled(with_gpus, on_ray=True).encoder.precision == in_gpu_actors
+    kept_from_it = with_gpus.model_copy(update={"encoder": config})
+    assert settled(kept_from_it, on_ray=True).encoder.precision == expected
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("the driver's GPU was asked"))
+    assert settled(run, on_ray=True).encoder.precision == expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "varlen", "expected"),
+    [((7, 5), True, "float32"), ((8, 0), True, "bfloat16"), ((9, 0), False, "float32")],
+)
+def test_a_gpu_that_packed_attention_can_not_run_on_keeps_to_float32(
+    capability: tuple[int, int], varlen: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: found(name) if varlen or not name.endswith("varlen") else None,
+    )
+    assert transformer.precision_on("cuda", EncoderConfig(name="minilm")) == expected

@@ -334,12 +334,12 @@ def test_a_run_whose_last_node_is_gone_ends_and_goes_on_later(cluster, faults, d
 
     watcher = threading.Thread(target=lose, daemon=True)
     watcher.start()
-    impatient = CONFIG.job.ray.model_copy(update={"start_timeout_s": 2.0})
+    impatient = CONFIG.job.ray.model_copy(update={"start_timeout_s": 10.0})
     config = CONFIG.model_copy(update={"job": CONFIG.job.model_copy(update={"ray": impatient})})
     said = refused(CoverageLabError, day, out, config)
     watcher.join(timeout=60)
     assert gone == [{"bucket-00000", "bucket-00001"}]
-    assert "no worker found a place on the cluster for 2 s, bucket-0000" in said
+    assert "no worker found a place on the cluster for 10 s, bucket-0000" in said
     assert " and 1 more still to do" in said
     assert "Run the same command again" in said
     assert "job.ray.start_timeout_s" in said

@@ -473,17 +473,28 @@ def test_workers_on_ray_take_the_keys_from_their_environment(store, name, days, 
     assert not [text for text in told if SECRET.encode() in text or KEY.encode() in text]
 
 
-def test_a_table_without_an_index_is_read_in_full_until_it_is_migrated(
-    store, url, name, after, days, tmp_path
-):
+def test_a_table_of_version_2_has_no_markers_until_it_is_migrated(store, url, name, after, days, tmp_path):
     table = StateTable(after(2))
-    table._set({"coverage_lab.files_indexed": "0"})
+    table.set_schema_version(2)
     markers = table.store.paths("_files", recursive=True)
     for path in markers:
         table.store.delete(path)
-    for indexed in (False, True):
-        assert StateTable(url).files_indexed == indexed
-        with pytest.raises(TrafficError, match=r"its content was counted on 2026-01-10 as day-0\.parquet"):
-            count(days[0], tmp_path / "out", url, 2)
-        assert migrate_state(url) == (2, 2)
+    with pytest.raises(OutputError, match="schema version 2, expected 3; bring it up"):
+        count(days[0], tmp_path / "out", url, 2)
+    assert migrate_state(url) == (2, 3)
     assert [path for path in store.objects(name) if path.startswith("_files")] == markers
+    with pytest.raises(TrafficError, match=r"its content was counted on 2026-01-10 as day-0\.parquet"):
+        count(days[0], tmp_path / "out", url, 2)
+    assert migrate_state(url) == (3, 3)
+
+
+def test_a_file_of_somebody_else_among_the_markers_stops_nothing(store, url, name, after, days, tmp_path):
+    table = StateTable(after(2))
+    marker = table.store.paths("_files", recursive=True)[0]
+    foreign = f"{marker.rsplit('/', 1)[0]}/index.html"
+    table.store.put_text("not ours", foreign)
+    with pytest.raises(TrafficError, match="its content was counted on"):
+        count(days[0], tmp_path / "out", url, 5)
+    forget_account(url, "ann")
+    assert foreign in store.objects(name)
+    assert not [path for path, held in store.objects(name).items() if b"ann" in held and path != foreign]

@@ -12,7 +12,6 @@ from coverage_lab.config import EncoderConfig, RunConfig
 from coverage_lab.detect.judge import Judge
 from coverage_lab.detect.scorecard import Scorecard, default_scorecard, load_scorecard
 from coverage_lab.encoders import load_encoder, resolve_name, resolve_precision
-from coverage_lab.encoders.protocol import Precision
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
 
@@ -57,10 +56,10 @@ def _settled_encoder(encoder: EncoderConfig, on_ray: bool, on_gpus: bool) -> Enc
         encoder = encoder.model_copy(update={"name": name}) if name == "minilm" else EncoderConfig(name=name)
     if encoder.name == "static" or encoder.precision != "auto":
         return encoder
-    packaged = encoder.model is None and encoder.engine != "sentence-transformers"
-    # Every GPU that packed attention runs on has bfloat16; the driver need not have one.
-    precision: Precision = "bfloat16" if on_gpus and packaged else resolve_precision(encoder)
-    return encoder.model_copy(update={"precision": precision})
+    if on_gpus and encoder.device != "cpu":
+        return encoder  # the driver need not have a GPU: each actor asks its own
+    here = encoder.model_copy(update={"device": "cpu"}) if on_ray else encoder
+    return encoder.model_copy(update={"precision": resolve_precision(here)})
 
 
 def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) -> Judge:

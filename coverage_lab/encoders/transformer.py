@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -156,7 +157,8 @@ def precision_on(device: Literal["cpu", "cuda"], config: EncoderConfig) -> Preci
     """Return the precision that `config` means on a device.
 
     ``auto`` is what the device is fast in for the packaged MiniLM, whose atlas was checked in it, and
-    float32 for other models and for the engine sentence-transformers.
+    float32 for other models, for the engine sentence-transformers, and where the packed engine can't run on
+    the GPU.
     """
     if config.precision != "auto":
         return config.precision
@@ -165,9 +167,17 @@ def precision_on(device: Literal["cpu", "cuda"], config: EncoderConfig) -> Preci
     import torch
 
     if device == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        return "bfloat16" if _has_varlen_attention() else "float32"
     # Every processor with AMX has AVX512-BF16 too.
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
+def _has_varlen_attention() -> bool:
+    """Whether the GPU and torch have what the packed engine needs: FlashAttention runs from Ampere on."""
+    import torch
+
+    found = importlib.util.find_spec("torch.nn.attention.varlen") is not None
+    return found and torch.cuda.get_device_capability() >= (8, 0)
 
 
 def _plain_only(config: EncoderConfig, device: Literal["cpu", "cuda"], precision: Precision) -> bool:

@@ -285,6 +285,8 @@ def _manifest(
 ) -> dict[str, object]:
     apart = ("verdicts", "discoveries", "escalated")
     second = judge.second
+    # Left to the actors' GPUs, if the settled config still says so.
+    precision = "auto" if config.encoder.name != "static" and config.encoder.precision == "auto" else None
     return {
         "run_id": key,
         "schema_version": SCHEMA_VERSION,
@@ -292,13 +294,13 @@ def _manifest(
         "input": traffic,
         "config_id": config.digest(),
         "config": config.model_dump(mode="json"),
-        **_stage(judge, device=", ".join(sorted(devices))),
+        **_stage(judge, device=", ".join(sorted(devices)), precision=None if second else precision),
         "cascade": None
         if second is None
         else {
             "escalate_p": judge.escalate_p,
             "escalated": counts["escalated"],
-            **_stage(second, device=second.encoder.device),
+            **_stage(second, device=second.encoder.device, precision=precision),
         },
         "counts": {name: value for name, value in counts.items() if name not in apart},
         "verdicts": counts["verdicts"],
@@ -310,8 +312,8 @@ def _manifest(
     }
 
 
-def _stage(judge: Judge, *, device: str) -> dict[str, object]:
-    """What one stage judges with."""
+def _stage(judge: Judge, *, device: str, precision: str | None) -> dict[str, object]:
+    """What one stage judges with; `precision` where it is not this process' encoder's."""
     card = judge.scorecard
     model: dict[str, object] | None = None
     if card is not None:
@@ -325,7 +327,7 @@ def _stage(judge: Judge, *, device: str) -> dict[str, object]:
             "name": judge.encoder.name,
             "id": judge.encoder.id,
             "device": device,
-            "precision": judge.encoder.precision,
+            "precision": precision or judge.encoder.precision,
         },
         "atlas": {
             "id": judge.atlas.id,

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _PROPERTY = "coverage_lab."
 _VERSION = f"{_PROPERTY}schema_version"
-_INDEXED = f"{_PROPERTY}files_indexed"
 #: So many commits are read one by one on opening, at most: Delta Lake sums up those before in a checkpoint.
 #: Its own number is 100, and every bucket's opening of a table on an object store would ask for them all.
 _CHECKPOINT = {"delta.checkpointInterval": "10"}
@@ -112,11 +111,6 @@ class StateTable:
     def binding(self) -> Binding:
         """What the states were made with."""
         return Binding(self.properties["encoder_id"], self.properties["atlas_id"])
-
-    @property
-    def files_indexed(self) -> bool:
-        """Whether the files that every day counted can be looked up by content (`state_records`)."""
-        return self.properties.get("files_indexed") == "1"
 
     def files(self) -> list[StateFile]:
         """List the files, by path."""
@@ -214,16 +208,11 @@ class StateTable:
             )
 
     def set_schema_version(self, version: int) -> None:
-        """Say that all states are in this version of the schema."""
-        self._set({_VERSION: str(version)})
-
-    def set_files_indexed(self) -> None:
-        """Say that all days' files can be looked up by content, and have the log summed up often."""
-        self._set({_INDEXED: "1"} | _CHECKPOINT)
-
-    def _set(self, properties: dict[str, str]) -> None:
+        """Say that the table is of this version, and have its log summed up often."""
         with table_errors(self.url):
-            _opened(self.url, None).alter.set_table_properties(properties, raise_if_not_exists=False)
+            _opened(self.url, None).alter.set_table_properties(
+                {_VERSION: str(version)} | _CHECKPOINT, raise_if_not_exists=False
+            )
 
     def add_missing_columns(self) -> None:
         """Give the table the columns of today's schema that it has not."""
@@ -386,7 +375,6 @@ def _create(url: str, binding: Binding) -> None:
                 configuration=_CHECKPOINT
                 | {
                     _VERSION: str(STATES_VERSION),
-                    _INDEXED: "1",
                     f"{_PROPERTY}encoder_id": binding.encoder_id,
                     f"{_PROPERTY}atlas_id": binding.atlas_id,
                 },

@@ -149,14 +149,15 @@ def forget_account(state: str | Path, account_id: str) -> tuple[int, int]:
             return Change(removed=mine, added=added) if mine else None
 
         table.commit(without, told={"action": "forget"})
+    files = table.vacuum()
     newest = StateTable(table.url)
     sweep_records(newest)
     blank_names(newest, account_id)
-    return len(days), table.vacuum()
+    return len(days), files
 
 
 def migrate_state(state: str | Path) -> tuple[int, int]:
-    """Bring a state table up to today's schema, with its files indexed by content.
+    """Bring a state table up to today's version.
 
     Started again after a kill it does what is left to do; until it is done no run uses the table.
 
@@ -173,10 +174,19 @@ def migrate_state(state: str | Path) -> tuple[int, int]:
     table = StateTable(state_url(state), any_version=True)
     found = table.schema_version
     if found >= STATES_VERSION:
-        _index(StateTable(table.url))  # refuses a newer one, and one whose columns are not what it says
+        StateTable(table.url)  # refuses a newer one, and one whose columns are not what it says
         return found, found
-    if found != 1:
+    if found < 1:
         raise OutputError(f"state {table.url}: schema version {found} is not known")
+    if found == 1:
+        _add_prompts(table)
+    index_files(StateTable(table.url, any_version=True))
+    table.set_schema_version(STATES_VERSION)
+    return found, STATES_VERSION
+
+
+def _add_prompts(table: StateTable) -> None:
+    """Bring the states of version 1 up to version 2."""
     table.add_missing_columns()
     with tempfile.TemporaryDirectory(prefix="coverage-lab-") as scratch:
 
@@ -188,15 +198,7 @@ def migrate_state(state: str | Path) -> tuple[int, int]:
                 return None
             return Change(removed=[one for one, _ in changed], added=[other for _, other in changed])
 
-        table.commit(counted, told={"action": "migrate", "from": found, "to": STATES_VERSION})
-    table.set_schema_version(STATES_VERSION)
-    _index(StateTable(table.url))
-    return found, STATES_VERSION
-
-
-def _index(table: StateTable) -> None:
-    if not table.files_indexed:
-        index_files(table)
+        table.commit(counted, told={"action": "migrate", "from": 1, "to": 2})
 
 
 def _without_days(table: StateTable, days: Sequence[date], *, action: str) -> int:

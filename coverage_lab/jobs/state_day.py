@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,12 +109,7 @@ class StatePlan:
         path = work / _PLAN
         if not path.exists():
             return None
-        raw = read_json(path)
-        return StatePlan(
-            url=str(raw["url"]),
-            files=tuple(_file_of(file) for file in cast(list[dict[str, Any]], raw["files"])),
-            config_id=str(raw["config_id"]),
-        )
+        return _plan_at(path, path.stat().st_mtime_ns)
 
     @cached_property
     def store(self) -> StateStore:
@@ -135,6 +130,17 @@ class StatePlan:
         before, read = read_states(self, self.files, today.account_ids, dim=dim, seen=looks.take)
         merged = merge([before, today])
         return Merged(merged, looks.watched(merged.account_ids), read)
+
+
+@lru_cache(maxsize=1)
+def _plan_at(path: Path, changed: int) -> StatePlan:
+    """Read a plan once for all buckets of a worker: that of a long window has many files."""
+    raw = read_json(path)
+    return StatePlan(
+        url=str(raw["url"]),
+        files=tuple(_file_of(file) for file in cast(list[dict[str, Any]], raw["files"])),
+        config_id=str(raw["config_id"]),
+    )
 
 
 class DayRun:

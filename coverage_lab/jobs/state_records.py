@@ -92,7 +92,7 @@ def check_not_counted(table: StateTable, day: date, files: Sequence[CountedFile]
         In one line, with the first such file and the day that has it.
     """
     days = {other: run for other, run in table.days().items() if other != day}
-    counted = _counted(table, days, files) if table.files_indexed else _recorded(table, days)
+    counted = _counted(table, days, files)
     again = [file for file in files if file.sha256 in counted]
     if again:
         other = counted[again[0].sha256]
@@ -125,8 +125,9 @@ def is_written(table: StateTable, record: DayRecord) -> bool:
 def index_files(table: StateTable) -> None:
     """Write the markers of a table that was made when there were none."""
     for day, run in table.days().items():
-        write_record(table, read_record(table, day, run))
-    table.set_files_indexed()
+        markers = _markers(read_record(table, day, run))
+        with table_errors(table.url):
+            table.store.put_texts("counted", markers)
 
 
 def read_record(table: StateTable, day: date, run: str) -> DayRecord:
@@ -167,7 +168,7 @@ def sweep_records(table: StateTable) -> None:
     with table_errors(table.url):
         stale = [path for path in table.store.paths(_FOLDER) if path not in kept]
         markers = table.store.paths(_BY_CONTENT, recursive=True)
-        stale += [path for path in markers if not _is_of(path, days)]
+        stale += [path for path in markers if (of := _of_marker(path)) and days.get(of[0]) != of[1]]
         table.store.delete_all(stale)
 
 
@@ -189,20 +190,15 @@ def _put(table: StateTable, record: DayRecord) -> None:
         table.store.put_text(text, _path(record.day, record.run))
 
 
-def _recorded(table: StateTable, days: Mapping[date, str]) -> dict[str, date]:
-    """Give the day of every content, from all records."""
-    return {file.sha256: day for day, run in days.items() for file in read_record(table, day, run).files}
-
-
 def _counted(table: StateTable, days: Mapping[date, str], files: Sequence[CountedFile]) -> dict[str, date]:
     """Give the day of those contents of `files` that one has counted, from their markers."""
     with table_errors(table.url):
         found = table.store.paths_in([f"{_BY_CONTENT}/{file.sha256}" for file in files])
     return {
-        file.sha256: _of_marker(path)[0]
+        file.sha256: marked[0]
         for file, paths in zip(files, found, strict=True)
         for path in paths
-        if _is_of(path, days)
+        if (marked := _of_marker(path)) is not None and days.get(marked[0]) == marked[1]
     }
 
 
@@ -211,14 +207,13 @@ def _markers(record: DayRecord) -> list[str]:
     return [f"{_BY_CONTENT}/{sha256}/{record.day.isoformat()}-{record.run}" for sha256 in contents]
 
 
-def _of_marker(path: str) -> tuple[date, str]:
-    day, run = path.rsplit("/", 1)[-1].rsplit("-", 1)
-    return date.fromisoformat(day), run
-
-
-def _is_of(path: str, days: Mapping[date, str]) -> bool:
-    day, run = _of_marker(path)
-    return days.get(day) == run
+def _of_marker(path: str) -> tuple[date, str] | None:
+    """Day and run of a marker; None for a file that somebody else put there."""
+    day, _, run = path.rsplit("/", 1)[-1].rpartition("-")
+    try:
+        return date.fromisoformat(day), run
+    except ValueError:
+        return None
 
 
 def _path(day: date, run: str) -> str:

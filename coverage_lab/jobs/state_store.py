@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,8 @@ class StateStore:
     def delete(self, path: str) -> None:
         """Delete a file; one that is not there is no error."""
         if self.has(path):
-            self._handler.delete_file(path)
+            with suppress(FileNotFoundError):  # somebody else may have been faster
+                self._handler.delete_file(path)
 
     def delete_all(self, paths: Iterable[str]) -> None:
         """Delete many files, several at once."""

@@ -57,8 +57,8 @@ def top_accounts_table(accounts: Rows, limit: int = 10) -> Table:
     Parameters
     ----------
     accounts : pa.Table or Path
-        Table of `schema.ACCOUNTS`, or a Parquet file of which three numbers an account are held; an empty one
-        gives a table without rows.
+        Table of `schema.ACCOUNTS`, or a Parquet file of which three numbers an account are held, and rows
+        that tie at the limit; an empty one gives a table without rows.
     limit : int
         Rows at most, 1 or more.
 
