@@ -666,7 +666,7 @@ def other_columns(state):
     from deltalake import DeltaTable
 
     properties = {
-        "coverage_lab.schema_version": "2",
+        "coverage_lab.schema_version": str(STATES_VERSION),
         "coverage_lab.encoder_id": binding().encoder_id,
         "coverage_lab.atlas_id": binding().atlas_id,
     }
