@@ -370,7 +370,7 @@ def test_an_empty_day_is_a_day(tmp_path):
 
 
 # The process that is killed: it forks before Delta Lake starts threads, so that it imports everything once.
-KILLED = """
+KILLED_BEGINS = """
 import os, signal, sys
 from pathlib import Path
 import test_daily_state as t
@@ -380,7 +380,10 @@ here, day = Path(sys.argv[1]), Path(sys.argv[2])
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-
+"""
+KILLED = (
+    KILLED_BEGINS
+    + """
 def arranged(point):
     from coverage_lab.jobs import state, state_day, state_store
     if point == "before-commit":
@@ -415,6 +418,7 @@ for point in t.POINTS:
         os._exit(0)
     print(os.waitpid(child, 0)[1], flush=True)
 """
+)
 POINTS = ("in-a-bucket", "writing-files", "before-commit", "between-commit-and-clean-up", "after-commit")
 
 

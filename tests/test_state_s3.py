@@ -185,17 +185,9 @@ def test_recompute_with_a_late_file_is_as_on_a_folder(store, url, name, after, d
 
 
 # As in test_daily_state: the process forks before Delta Lake starts threads.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import test_daily_state as t
-import coverage_lab.jobs.run as run
-run.load_judge = t.stand_in
-here, day = Path(sys.argv[1]), Path(sys.argv[2])
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
+KILLED = (
+    daily.KILLED_BEGINS
+    + """
 def arranged(point):
     from coverage_lab.jobs import state, state_store
     if point == "half-a-file":
@@ -222,6 +214,7 @@ for point in sys.argv[3:]:
         os._exit(0)
     print(os.waitpid(child, 0)[1], flush=True)
 """
+)
 POINTS = ("half-a-file", "before-commit", "after-commit")
 
 

@@ -15,7 +15,7 @@ from coverage_lab.accounts.state import AccountStates, Members, members, repeats
 from coverage_lab.accounts.vectors import BLOCK, HostVectors, Vectors
 from coverage_lab.accounts.wording import OPENINGS
 from coverage_lab.atlas import Atlas
-from coverage_lab.encoders import Encoder, distinct_texts, encode_unique, stays_on_device
+from coverage_lab.encoders import Encoder, distinct_texts, encode_distinct, stays_on_device
 from coverage_lab.measures.ragged import runs
 from coverage_lab.progress import Progress, silent
 
@@ -143,7 +143,7 @@ def _encoded(encoder: Encoder, texts: Sequence[str], progress: Progress) -> Vect
         from coverage_lab.accounts.device_vectors import encoded_on_device
 
         return encoded_on_device(encoder, texts, progress=progress)
-    return HostVectors(encode_unique(encoder, texts, progress=progress)[0])
+    return HostVectors(encode_distinct(encoder, texts, progress=progress))
 
 
 def _summed(rows: NDArray[np.floating], cuts: NDArray[np.int64]) -> NDArray[np.float64]:

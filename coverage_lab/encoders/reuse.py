@@ -52,10 +52,17 @@ def encode_unique(
         Without texts, arrays of shapes ``(0, d)`` and ``(0,)``.
     """
     distinct, inverse = distinct_texts(texts)
-    vectors = np.empty((len(distinct), encoder.dim), dtype=np.float32)
+    return encode_distinct(encoder, distinct, progress=progress, stage=stage), inverse
+
+
+def encode_distinct(
+    encoder: Encoder, texts: Sequence[str], *, progress: Progress = silent, stage: str = "encode"
+) -> NDArray[np.float32]:
+    """Encode texts that are known to be distinct, chunk by chunk; parameters as of `encode_unique`."""
+    vectors = np.empty((len(texts), encoder.dim), dtype=np.float32)
     size = _CHUNK[encoder.device]
-    for start in range(0, len(distinct), size):
-        chunk = distinct[start : start + size]
+    for start in range(0, len(texts), size):
+        chunk = texts[start : start + size]
         vectors[start : start + len(chunk)] = encoder.encode(chunk)
-        progress(stage, start + len(chunk), len(distinct))
-    return vectors, inverse
+        progress(stage, start + len(chunk), len(texts))
+    return vectors
