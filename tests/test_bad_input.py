@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import call, some_traffic, write
+from support.commands import call, some_traffic, write
 
 ROWS = 60
 

@@ -27,7 +27,7 @@ from coverage_lab.evaluate.baselines import (
     Vendi,
     Volume,
 )
-from coverage_lab.evaluate.baselines.gather import account_vectors, thinned
+from coverage_lab.evaluate.baselines.account_vectors import account_vectors, thinned
 from coverage_lab.evaluate.baselines.mmd import median_distance
 from coverage_lab.evaluate.baselines.ordinary import ordinary_vectors
 from coverage_lab.evaluate.baselines.prada import non_normality
@@ -169,7 +169,7 @@ def test_sample_says_what_is_wrong(change, message):
 
 class TestGathering:
     def test_runs_cover_all_accounts_in_order(self, odd, monkeypatch):
-        monkeypatch.setattr("coverage_lab.evaluate.baselines.gather.ROWS", 45)
+        monkeypatch.setattr("coverage_lab.evaluate.baselines.account_vectors.ROWS", 45)
         runs = list(account_vectors(odd))
         assert len(runs) > 2
         assert [a for accounts, _, _ in runs for a in range(7)[accounts]] == list(range(7))

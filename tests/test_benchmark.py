@@ -6,29 +6,29 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from commands import call
 from sklearn.metrics import roc_auc_score
+from support.commands import call
+from support.traced import a_scorecard, labelled_accounts
+from support.written_corpora import WordsEncoder, collection, corpus, write_corpora
 from threadpoolctl import threadpool_limits
-from traced import a_scorecard, labelled_accounts
 from typer.testing import CliRunner
-from written_corpora import WordsEncoder, collection, corpus, write_corpora
 
 from coverage_lab.cli import app
 from coverage_lab.config import EncoderConfig
 from coverage_lab.errors import ConfigError, MissingExtraError, OutputError
 from coverage_lab.evaluate import benchmark, evaluation
-from coverage_lab.evaluate.bank import build_bank
 from coverage_lab.evaluate.baselines import BASELINES
-from coverage_lab.evaluate.benchmark import CURVE, DETECTOR, HALVES, PROBE, Settings, run_benchmark
-from coverage_lab.evaluate.cast import cast_accounts
+from coverage_lab.evaluate.benchmark import CURVE, DETECTOR, HALVES, PROBE, BenchmarkSettings, run_benchmark
+from coverage_lab.evaluate.benchmark_accounts import draw_benchmark_accounts
 from coverage_lab.evaluate.folds import clusters_of, folds_of
-from coverage_lab.evaluate.scored import BENIGN_KINDS
-from coverage_lab.evaluate.vector_cache import VectorCache
+from coverage_lab.evaluate.prompt_pool import build_prompt_pool
+from coverage_lab.evaluate.scored_accounts import BENIGN_KINDS
+from coverage_lab.evaluate.vector_store import VectorStore
 
 #: Sides that a line parts without a fault have log-odds without bound.
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
 
-SETTINGS = Settings(cells=(4, 16, 64), train=300, seed=1)
+SETTINGS = BenchmarkSettings(cells=(4, 16, 64), train=300, seed=1)
 SMALL = ("--folds", 3, "--accounts", 90, "--longest", 250, "--cells", "4,16,64")
 TWO = ("--baseline", "volume", "--baseline", "mean embedding")
 
@@ -72,7 +72,7 @@ class Spy:
 
 @pytest.fixture(scope="module")
 def spied():
-    """One run with everything that learns watched: (bank, cast, scored, spy, atlases, scorecards)."""
+    """One run with everything that learns watched: (pool, drawn, scored, spy, atlases, scorecards)."""
     corpora = collection()
     # Near-duplicates under two names and kinds must end up on one side.
     twin = corpus("A", "plain0", 300)
@@ -81,10 +81,10 @@ def spied():
     )
     cluster = clusters_of(corpora)
     fold = folds_of(corpora, cluster, folds=3, seed=1)
-    bank = build_bank(corpora, rows=2400, fold=fold, cluster=cluster)
-    cast = cast_accounts(bank, accounts=60, repeats=1, longest=120, seed=1)
+    pool = build_prompt_pool(corpora, rows=2400, fold=fold, cluster=cluster)
+    drawn = draw_benchmark_accounts(pool, accounts=60, repeats=1, longest=120, seed=1)
     encoder, spy, atlases, cards = WordsEncoder(), Spy(), [], []
-    vectors = VectorCache(encoder, None).encode(bank.texts)
+    vectors = VectorStore(encoder, None).encode(pool.texts)
     real_atlas, real_card = benchmark.fit_atlas, benchmark.fit_scorecard
 
     def fit_atlas(*arguments, **options):
@@ -98,64 +98,64 @@ def spied():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "fit_atlas", fit_atlas)
         patch.setattr(benchmark, "fit_scorecard", fit_scorecard)
-        scored = run_benchmark(bank, cast, vectors, encoder, settings=SETTINGS, baselines=[spy])
-    return bank, cast, vectors, scored, spy, atlases, cards
+        scored = run_benchmark(pool, drawn, vectors, encoder, settings=SETTINGS, baselines=[spy])
+    return pool, drawn, vectors, scored, spy, atlases, cards
 
 
-def corpora_of_rows(bank, rows):
+def corpora_of_rows(pool, rows):
     """Corpora of prompts by their text, so that wrapped and personal prompts count as what they hold."""
     home = {}
-    for name, own in bank.corpora.items():
+    for name, own in pool.corpora.items():
         for row in own:
-            home.setdefault(bank.texts[row], set()).add(name)
-    for part in (bank.payload, bank.trace):
+            home.setdefault(pool.texts[row], set()).add(name)
+    for part in (pool.payload, pool.trace):
         for name, own in part.items():
             for row in own:
-                home.setdefault(bank.texts[row], set()).add(name)
-    return set().union(*(home[bank.texts[row]] for row in rows))
+                home.setdefault(pool.texts[row], set()).add(name)
+    return set().union(*(home[pool.texts[row]] for row in rows))
 
 
 def test_the_twin_is_on_one_side(spied):
-    bank = spied[0]
-    assert bank.cluster["D_twin"] == bank.cluster["A_plain0"] == "A_plain0"
-    assert bank.fold["D_twin"] == bank.fold["A_plain0"]
+    pool = spied[0]
+    assert pool.cluster["D_twin"] == pool.cluster["A_plain0"] == "A_plain0"
+    assert pool.fold["D_twin"] == pool.fold["A_plain0"]
 
 
 def test_no_atlas_has_seen_its_fold(spied):
-    bank, _, vectors, _, _, atlases, _ = spied
+    pool, _, vectors, _, _, atlases, _ = spied
     place = {}
-    for name, rows in bank.corpora.items():
+    for name, rows in pool.corpora.items():
         for row in rows:
             place.setdefault(vectors[row].tobytes(), set()).add(name)
     assert len(atlases) == 3
     for fold, ((seen, account, reference, texts), _) in enumerate(atlases):
         names = [place[row.tobytes()] for row in seen]
-        assert set().union(*names) == {name for name in bank.corpora if bank.fold[name] != fold}
+        assert set().union(*names) == {name for name in pool.corpora if pool.fold[name] != fold}
         assert texts is None
         # The reference mass is of the ordinary corpora outside the fold, one account each.
-        assert len(np.unique(account)) == sum(1 for name in bank.corpora if bank.fold[name] != fold)
+        assert len(np.unique(account)) == sum(1 for name in pool.corpora if pool.fold[name] != fold)
         for row, is_reference in enumerate(reference):
             assert is_reference == any(name[0] in "DE" for name in names[row]) or len(names[row]) > 1
 
 
 def test_no_model_has_seen_its_fold(spied):
-    bank, _, _, _, spy, atlases, cards = spied
+    pool, _, _, _, spy, atlases, cards = spied
     per_fold = 1 + len(HALVES) + len(CURVE)
     assert len(cards) == 3 * per_fold
     for number, (labelled, options) in enumerate(cards):
         fold = number // per_fold
         assert options["atlas_id"] == atlases[fold][1].id
-        assert {bank.fold[str(name)] for name in labelled.corpus} == {0, 1, 2} - {fold}
-        here = {bank.cluster[name] for name in bank.corpora if bank.fold[name] == fold}
+        assert {pool.fold[str(name)] for name in labelled.corpus} == {0, 1, 2} - {fold}
+        here = {pool.cluster[name] for name in pool.corpora if pool.fold[name] == fold}
         assert not here & set(labelled.cluster.tolist())
         assert not (labelled.harvest & ~labelled.pure).any()
     for fold, (told, asked) in enumerate(zip(spy.told, spy.asked, strict=True)):
-        learnt = corpora_of_rows(bank, np.unique(np.concatenate(told.rows)))
-        met = corpora_of_rows(bank, np.unique(np.concatenate(asked.rows)))
-        assert {bank.fold[name] for name in learnt} == {0, 1, 2} - {fold}
-        assert {bank.fold[name] for name in met} == {fold}
-        instructions = {bank.texts[row] for rows in told.rows for row in rows}
-        assert not instructions & {bank.texts[row] for rows in asked.rows for row in rows}
+        learnt = corpora_of_rows(pool, np.unique(np.concatenate(told.rows)))
+        met = corpora_of_rows(pool, np.unique(np.concatenate(asked.rows)))
+        assert {pool.fold[name] for name in learnt} == {0, 1, 2} - {fold}
+        assert {pool.fold[name] for name in met} == {fold}
+        instructions = {pool.texts[row] for rows in told.rows for row in rows}
+        assert not instructions & {pool.texts[row] for rows in asked.rows for row in rows}
 
 
 def test_learning_curves_learn_from_fewer_corpora(spied):
@@ -170,13 +170,13 @@ def test_learning_curves_learn_from_fewer_corpora(spied):
 
 
 def test_baselines_learn_from_harvests_and_customers_only(spied):
-    _, cast, _, scored, spy, _, _ = spied
+    _, drawn, _, scored, spy, _, _ = spied
     for fold, told in enumerate(spy.told):
         weights = [told.weight[told.harvest].sum(), told.weight[~told.harvest].sum()]
         assert weights[0] == pytest.approx(weights[1])
         outside = scored.fold != fold
         allowed = {
-            tuple(cast.rows(account))
+            tuple(drawn.rows(account))
             for account in np.flatnonzero(outside & (scored.pure | np.isin(scored.kind, BENIGN_KINDS)))
         }
         assert {tuple(rows) for rows in told.rows} <= allowed
@@ -184,14 +184,14 @@ def test_baselines_learn_from_harvests_and_customers_only(spied):
 
 
 def test_scored_is_the_cast(spied):
-    bank, cast, _, scored, _, _, _ = spied
+    pool, drawn, _, scored, _, _, _ = spied
     assert scored.methods == tuple(sorted([DETECTOR, *HALVES, *CURVE, PROBE, "spy"]))
-    assert scored.prompts.tolist() == cast.size.tolist()
+    assert scored.prompts.tolist() == drawn.size.tolist()
     assert all(np.isfinite(values).all() for values in scored.scores.values())
     for account, names in enumerate(scored.corpora):
-        assert scored.cluster[account] == bank.cluster[names[0]]
-        assert {bank.fold[name] for name in names} == {int(scored.fold[account])}
-        tongues = {bank.language[name] for name in names}
+        assert scored.cluster[account] == pool.cluster[names[0]]
+        assert {pool.fold[name] for name in names} == {int(scored.fold[account])}
+        tongues = {pool.language[name] for name in names}
         assert scored.language[account] == (tongues.pop() if len(tongues) == 1 else "")
     split = scored.campaign >= 0
     assert (split == np.char.startswith(scored.rung, "split")).all()
@@ -205,9 +205,9 @@ def test_scored_is_the_cast(spied):
 
 
 def test_judging_some_sizes_only_changes_no_score(spied):
-    bank, cast, vectors, scored, *_ = spied
+    pool, drawn, vectors, scored, *_ = spied
     settings = replace(SETTINGS, judged=(100,))
-    some = run_benchmark(bank, cast, vectors, WordsEncoder(), settings=settings, baselines=[])
+    some = run_benchmark(pool, drawn, vectors, WordsEncoder(), settings=settings, baselines=[])
     same = scored.take(scored.prompts == 100)
     assert some.accounts == same.accounts < scored.accounts
     assert np.array_equal(some.trajectory, same.trajectory)
@@ -413,16 +413,16 @@ def test_corpora_without_variety_still_give_finite_scores():
         for one in collection()
     ]
     names = [one.name for one in corpora]
-    bank = build_bank(
+    pool = build_prompt_pool(
         corpora,
         rows=200,
         fold={name: i % 2 for i, name in enumerate(names)},
         cluster={name: name for name in names},
     )
-    cast = cast_accounts(bank, accounts=30, repeats=1, longest=60, seed=1)
+    drawn = draw_benchmark_accounts(pool, accounts=30, repeats=1, longest=60, seed=1)
     encoder = WordsEncoder()
-    vectors = VectorCache(encoder, None).encode(bank.texts)
-    scored = run_benchmark(bank, cast, vectors, encoder, settings=SETTINGS, baselines=BASELINES)
+    vectors = VectorStore(encoder, None).encode(pool.texts)
+    scored = run_benchmark(pool, drawn, vectors, encoder, settings=SETTINGS, baselines=BASELINES)
     assert all(np.isfinite(values).all() for values in scored.scores.values())
     assert {"A_plain1", "D_plain2"} <= set(scored.corpus.tolist())
 
@@ -430,46 +430,46 @@ def test_corpora_without_variety_still_give_finite_scores():
 def test_too_few_corpora_are_refused():
     corpora = [corpus("A", "one", 60), corpus("A", "two", 60), corpus("D", "one", 60), corpus("D", "two", 60)]
     fold = {"A_one": 0, "A_two": 1, "D_one": 0, "D_two": 1}
-    bank = build_bank(corpora, rows=60, fold=fold, cluster={name: name for name in fold})
-    cast = cast_accounts(bank, accounts=8, repeats=1, longest=60, seed=0)
-    vectors = VectorCache(WordsEncoder(), None).encode(bank.texts)
+    pool = build_prompt_pool(corpora, rows=60, fold=fold, cluster={name: name for name in fold})
+    drawn = draw_benchmark_accounts(pool, accounts=8, repeats=1, longest=60, seed=0)
+    vectors = VectorStore(WordsEncoder(), None).encode(pool.texts)
     with pytest.raises(
         ConfigError, match="outside fold 1 there are 1 clusters of harvests and 1 of ordinary"
     ):
-        run_benchmark(bank, cast, vectors, WordsEncoder(), settings=SETTINGS, baselines=[])
+        run_benchmark(pool, drawn, vectors, WordsEncoder(), settings=SETTINGS, baselines=[])
 
 
 def test_the_cache_keeps_vectors_not_text(tmp_path):
     first, texts = WordsEncoder(), ["alpha beta", "gamma delta", "alpha beta"]
-    fresh = VectorCache(first, tmp_path).encode(texts)
+    fresh = VectorStore(first, tmp_path).encode(texts)
     assert first.encoded == texts[1:] or sorted(first.encoded) == ["alpha beta", "gamma delta"]
     assert np.allclose(fresh, WordsEncoder().encode(texts), atol=1e-3)
     assert np.allclose(np.linalg.norm(fresh, axis=1), 1, atol=1e-6)
     second = WordsEncoder()
-    again = VectorCache(second, tmp_path).encode([*texts, "new"])
+    again = VectorStore(second, tmp_path).encode([*texts, "new"])
     assert second.encoded == ["new"]
     assert again[:3].tobytes() == fresh.tobytes()
     other = WordsEncoder()
     other.id = "0" * 64
-    VectorCache(other, tmp_path).encode(texts)
+    VectorStore(other, tmp_path).encode(texts)
     assert len(other.encoded) == 2, "vectors of another encoder are never met"
     assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_caches_that_can_not_be_used(tmp_path):
     encoder = WordsEncoder()
-    VectorCache(encoder, tmp_path).encode(["alpha beta"])
+    VectorStore(encoder, tmp_path).encode(["alpha beta"])
     (part,) = tmp_path.iterdir()
     whole = part.read_bytes()
     for broken in (whole[: len(whole) // 2], b"", b"not a file of ours"):
         part.write_bytes(broken)
         with pytest.raises(ConfigError, match="not a file of vectors"):
-            VectorCache(encoder, tmp_path)
+            VectorStore(encoder, tmp_path)
     part.write_bytes(whole)
     wider = WordsEncoder()
     wider.dim = 25
     with pytest.raises(ConfigError, match="expected vectors of 25 numbers"):
-        VectorCache(wider, tmp_path)
+        VectorStore(wider, tmp_path)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="can't be written"):
-        VectorCache(encoder, tmp_path / "file" / "deep").encode(["alpha"])
+        VectorStore(encoder, tmp_path / "file" / "deep").encode(["alpha"])

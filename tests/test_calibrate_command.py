@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 import pytest
-from commands import call
 from sklearn.metrics import roc_auc_score
-from traced import a_scorecard
+from support.commands import call
+from support.traced import a_scorecard
 
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import load_scorecard
 from coverage_lab.detect.calibrate import calibrate_unlabelled
 from coverage_lab.errors import ConfigError, OutputError
-from coverage_lab.jobs.calibration import recalibrate
+from coverage_lab.jobs.recalibrate import recalibrate
 
 BENIGN, HARVESTS = 600, 30
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
-from traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
+from support.traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
 
 from coverage_lab.accounts import trace_prompts
 from coverage_lab.atlas import Atlas, fit_atlas
@@ -28,8 +28,9 @@ from coverage_lab.detect.cascade import escalated, superseded
 from coverage_lab.detect.judge import judge_states
 from coverage_lab.encoders import resolve_name
 from coverage_lab.errors import ConfigError
-from coverage_lab.jobs import pool, run
-from coverage_lab.jobs.calibration import recalibrate
+from coverage_lab.jobs import run
+from coverage_lab.jobs.ray import pool
+from coverage_lab.jobs.recalibrate import recalibrate
 from coverage_lab.schema import ACCOUNTS
 from coverage_lab.service.limits import Limits
 from coverage_lab.service.scoring import Scoring
@@ -417,7 +418,7 @@ def test_another_second_stage_is_another_run(
 
 
 def test_the_page_compares_an_account_with_its_own_stage_s(second: Judge, prompts: pa.Table) -> None:
-    from coverage_lab.report.page import _percentiles
+    from coverage_lab.report.run_page import _percentiles
 
     accounts = judge_prompts(prompts, two_stages(second, 0.2)).accounts
     rows = accounts.to_pylist()

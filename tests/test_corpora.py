@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from written_corpora import collection, write_corpora
+from support.written_corpora import collection, write_corpora
 
 from coverage_lab.errors import TrafficError
 from coverage_lab.evaluate.corpora import Corpus, load_corpora, thinned

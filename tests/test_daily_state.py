@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import TABLES, WORDS, call, write
-from traced import HashEncoder, a_scorecard, tiny_atlas
+from support.commands import TABLES, WORDS, call, write
+from support.traced import HashEncoder, a_scorecard, tiny_atlas
 
 import coverage_lab.jobs.run
 from coverage_lab.accounts import merge, trace_prompts
@@ -24,17 +24,18 @@ from coverage_lab.detect import Judge, judge_states
 from coverage_lab.detect.judge import judged_together
 from coverage_lab.detect.scorecard import load_scorecard
 from coverage_lab.errors import ConfigError, MissingExtraError, OutputError, TrafficError
-from coverage_lab.jobs import StateDay, run_job, state_day
-from coverage_lab.jobs.state import Binding, StateTable, open_or_create, state_url
-from coverage_lab.jobs.state_care import (
+from coverage_lab.jobs import StateDay, run_job
+from coverage_lab.schema import STATE_PARTITIONS, STATES, STATES_VERSION, TRAFFIC
+from coverage_lab.state import day as state_day
+from coverage_lab.state.maintenance import (
     forget_account,
     migrate_state,
     retain_days,
     rollback_day,
     show_state,
 )
-from coverage_lab.jobs.state_store import StateStore
-from coverage_lab.schema import STATE_PARTITIONS, STATES, STATES_VERSION, TRAFFIC
+from coverage_lab.state.store import StateStore
+from coverage_lab.state.table import Binding, StateTable, open_or_create, state_url
 from coverage_lab.traffic import find_sources
 
 SETTINGS = {

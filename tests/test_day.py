@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import call
-from written_corpora import collection, corpus, write_corpora
+from support.commands import call
+from support.written_corpora import collection, corpus, write_corpora
 
 from coverage_lab.errors import ConfigError, TrafficError
-from coverage_lab.evaluate.day import DAY_MIX, day_of_corpora
+from coverage_lab.evaluate.replayed_day import DAY_MIX, day_of_corpora
 
 DATE = datetime.date(2026, 1, 15)
 

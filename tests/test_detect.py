@@ -7,16 +7,16 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traced import HashEncoder, a_judge, a_scorecard, labelled_accounts, tiny_atlas, traffic
+from support.traced import HashEncoder, a_judge, a_scorecard, labelled_accounts, tiny_atlas, traffic
 
 from coverage_lab.accounts import measure, trace_prompts
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import default_scorecard, judge_prompts, load_scorecard
 from coverage_lab.detect.conformal import conformal_p
 from coverage_lab.detect.features import FEATURES, Features, features_of
-from coverage_lab.detect.fit import ORDINARY, Grown, fit_scorecard
+from coverage_lab.detect.fit import ORDINARY, GrowingAccounts, fit_scorecard
 from coverage_lab.detect.reasons import reasons
-from coverage_lab.detect.scorecard import Growth, Scorecard
+from coverage_lab.detect.scorecard import GrowthCalibration, Scorecard
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.errors import ConfigError
 from coverage_lab.schema import ACCOUNTS, ARCHETYPES, FLAGS, VERDICTS
@@ -390,7 +390,7 @@ def test_growth_is_scored_by_weights_that_saw_no_corpus_of_the_account():
     one_size = replace(labelled.features, prompts=np.full(len(labelled.kind), 100))
     labelled = replace(labelled, features=one_size)
     ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
-    grown = Grown(ordinary, np.arange(len(ordinary.kind)))
+    grown = GrowingAccounts(ordinary, np.arange(len(ordinary.kind)))
     card = fit_scorecard(labelled, atlas_id="", encoder_id="", grown=grown)
     assert card.growth is not None
     assert card.growth.sizes == (100,)
@@ -404,8 +404,8 @@ def test_growth_lays_out_each_account_from_its_smallest_size():
     ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
     rows = np.repeat(np.arange(40), 2)
     features = replace(ordinary.features.at(rows), prompts=np.tile([50, 100], 40))
-    grown = Grown(replace(ordinary.at(rows), features=features), rows)
-    shorter = Grown(grown.accounts.at(np.arange(79)), rows[:79])
+    grown = GrowingAccounts(replace(ordinary.at(rows), features=features), rows)
+    shorter = GrowingAccounts(grown.accounts.at(np.arange(79)), rows[:79])
     card = fit_scorecard(labelled, atlas_id="", encoder_id="", grown=shorter)
     assert card.growth.sizes == (50, 100)
     assert [len(row) for row in card.growth.score] == [2] * 39 + [1]
@@ -418,4 +418,4 @@ def test_growth_lays_out_each_account_from_its_smallest_size():
 @pytest.mark.parametrize("row", [(), (0.1, 0.2, 0.3)])
 def test_a_growth_of_another_length_than_its_sizes_is_refused(row):
     with pytest.raises(ValueError, match="one to as many scores as there are sizes"):
-        Growth(sizes=(50, 100), score=(row,))
+        GrowthCalibration(sizes=(50, 100), score=(row,))

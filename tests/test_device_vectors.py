@@ -6,11 +6,11 @@ import importlib.util
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-import interpreter
 import numpy as np
 import pytest
-from hostile_texts import TEXTS
-from traced import HashEncoder, tiny_atlas, traffic, wide_atlas
+from support import interpreter
+from support.hostile_texts import TEXTS
+from support.traced import HashEncoder, tiny_atlas, traffic, wide_atlas
 
 from coverage_lab.accounts import AccountStates, trace_prompts
 from coverage_lab.atlas import default_atlas

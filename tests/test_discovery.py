@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from coverage_lab.detect.conformal import conformal_p
-from coverage_lab.detect.discovery import adjusted_p, benjamini_hochberg, smallest_discovery
+from coverage_lab.detect.fdr import adjusted_p, benjamini_hochberg, smallest_discovery
 
 P_VALUES = st.lists(st.floats(0, 1) | st.sampled_from([0.01, 0.02, 0.5, 1.0]), min_size=1, max_size=40)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commands import call, some_traffic
+from support.commands import call, some_traffic
 
 import coverage_lab as cl
 from coverage_lab import jobs, service

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
-from hostile_texts import TEXTS
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from support import tiny_models
+from support.hostile_texts import TEXTS
 
 from coverage_lab.config import EncoderConfig, JobConfig, RayConfig, RunConfig
 from coverage_lab.detect.load import settled

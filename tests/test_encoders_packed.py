@@ -10,16 +10,21 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hostile_texts import TEXTS
 from numpy.typing import NDArray
+from support.hostile_texts import TEXTS
 
 from coverage_lab.atlas import default_atlas
 from coverage_lab.config import EncoderConfig
 from coverage_lab.encoders import load_encoder
-from coverage_lab.encoders.attention import Layout, attention_of, grouped_attention, varlen_attention
 from coverage_lab.encoders.packaged import packaged_minilm
-from coverage_lab.encoders.packed import PackedBert
-from coverage_lab.encoders.recognise import BertShape, recognise
+from coverage_lab.encoders.packed.attention import (
+    PackedLayout,
+    attention_of,
+    grouped_attention,
+    varlen_attention,
+)
+from coverage_lab.encoders.packed.bert import PackedBert
+from coverage_lab.encoders.packed.recognise import BertShape, recognise
 from coverage_lab.encoders.token_encoder import TokenEncoder
 from coverage_lab.encoders.tokens import Tokens
 from coverage_lab.errors import ConfigError
@@ -185,12 +190,12 @@ def test_the_tokenizer_changes_no_vector(packed: TokenEncoder) -> None:
     np.testing.assert_array_equal(fast.encode(PROMPTS), reference.encode(PROMPTS))
 
 
-def _layout(lengths: list[int]) -> Layout:
+def _layout(lengths: list[int]) -> PackedLayout:
     starts = torch.tensor(np.concatenate([[0], np.cumsum(lengths)]), dtype=torch.int32)
-    return Layout(lengths=np.array(lengths), starts=starts, longest=max(lengths))
+    return PackedLayout(lengths=np.array(lengths), starts=starts, longest=max(lengths))
 
 
-def masked_attention(qkv: torch.Tensor, layout: Layout) -> torch.Tensor:
+def masked_attention(qkv: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
     """All tokens at once in float64, other texts masked: the definition."""
     owner = torch.repeat_interleave(torch.arange(len(layout.lengths)), torch.from_numpy(layout.lengths))
     query, key, value = qkv[: len(owner)].double().permute(1, 2, 0, 3)
@@ -217,7 +222,7 @@ def model(library) -> tuple[BertShape, dict[str, torch.Tensor]]:
     return shape, library[0].auto_model.state_dict()
 
 
-def _sorted_batch(packed: TokenEncoder) -> tuple[torch.Tensor, Layout, NDArray[np.int64]]:
+def _sorted_batch(packed: TokenEncoder) -> tuple[torch.Tensor, PackedLayout, NDArray[np.int64]]:
     tokens = packed.tokenize(PROMPTS[:12])
     order = np.argsort(tokens.lengths, kind="stable")
     batch = tokens.take(order)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile_texts import any_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.hostile_texts import any_text
 from tokenizers import Tokenizer as Library
 
 from coverage_lab.config import EncoderConfig

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hostile_texts import TEXTS, any_text
 from hypothesis import given
 from hypothesis import strategies as st
+from support.hostile_texts import TEXTS, any_text
 
 from coverage_lab.encoders.packaged import packaged_minilm
 from coverage_lab.encoders.tokenizer import (

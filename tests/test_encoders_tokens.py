@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from coverage_lab.encoders.batches import padded_batches
 from coverage_lab.encoders.tokens import Tokens, ahead
-from coverage_lab.measures.ragged import runs
+from coverage_lab.measures.ragged import bounded_runs
 
 
 def as_lists(tokens: Tokens) -> list[list[int]]:
@@ -49,7 +49,10 @@ def test_taking_and_digests(rows: list[list[int]], data: st.DataObject) -> None:
 def test_batches_keep_to_the_budget_and_no_more_of_them_than_needed(lengths: list[int], budget: int) -> None:
     lengths.sort()
     for cut, cost in (
-        (lambda sizes, most: runs(np.concatenate([[0], np.cumsum(sizes)]), most), lambda run: sum(run)),
+        (
+            lambda sizes, most: bounded_runs(np.concatenate([[0], np.cumsum(sizes)]), most),
+            lambda run: sum(run),
+        ),
         (padded_batches, lambda run: len(run) * max(run)),
     ):
         cuts = [lengths[start:stop] for start, stop in cut(np.array(lengths, dtype=np.int64), budget)]

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from commands import some_traffic, tables, write
-from ray_faults import Faults, connect
+from support.commands import some_traffic, tables, write
+from support.ray_faults import Faults, connect
 
 from coverage_lab.config import RunConfig
 from coverage_lab.errors import CoverageLabError, OutputError, TrafficError
-from coverage_lab.jobs import dealing, reading, run_job
-from coverage_lab.jobs.dealing import Failure, Job, deal
+from coverage_lab.jobs import ingest as reading
+from coverage_lab.jobs import run_job
+from coverage_lab.jobs.ray import scheduler as dealing
+from coverage_lab.jobs.ray.scheduler import Failure, Job, deal
 
 ray = pytest.importorskip("ray", reason="the Ray job needs the extra 'ray'")
 from ray.cluster_utils import Cluster  # noqa: E402

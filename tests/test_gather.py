@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.judge import judged_together
-from coverage_lab.jobs import merging
-from coverage_lab.jobs.gather import gather
-from coverage_lab.jobs.output import OutputFolder
+from coverage_lab.files.output_folder import OutputFolder
+from coverage_lab.jobs import external_sort as merging
+from coverage_lab.jobs.combine import gather
 from coverage_lab.jobs.run import _counts
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 

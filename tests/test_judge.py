@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from scipy.stats import false_discovery_control
-from traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
+from support.traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
 
 from coverage_lab.accounts import cells_table, measure, trace_prompts
 from coverage_lab.config import DetectConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 
-import interpreter
 import pytest
+from support import interpreter
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None,

@@ -6,11 +6,11 @@ import importlib.util
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-import interpreter
 import numpy as np
 import pytest
 from coverage_kernels import backends
 from coverage_kernels.nearest_cell import blocked, nearest_cell, reference
+from support import interpreter
 
 triton_needed = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None,

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 
-import interpreter
 import numpy as np
 import pytest
 from coverage_kernels import backends
 from coverage_kernels.causal_novelty import causal_novelty, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import interpreter
 
 triton_needed = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or importlib.util.find_spec("torch") is None,

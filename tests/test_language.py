@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coverage_lab.accounts.wording import openings
+from coverage_lab.accounts.prompt_features import openings
 from coverage_lab.config import EncoderConfig
 from coverage_lab.detect import default_scorecard
 from coverage_lab.detect.features import FEATURES, Features

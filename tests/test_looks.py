@@ -10,17 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
+from support.traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
 
 import coverage_lab.jobs.run
 from coverage_lab.accounts import AccountStates, merge, trace_prompts
 from coverage_lab.config import DetectConfig, JobConfig, RunConfig, StateConfig
 from coverage_lab.detect import Judge, Scorecard, judge_states
-from coverage_lab.detect.scorecard import Growth
+from coverage_lab.detect.scorecard import GrowthCalibration
 from coverage_lab.detect.trajectory import Watched, trajectory_p, unwatched
 from coverage_lab.jobs import StateDay, run_job
-from coverage_lab.jobs.state import StateTable
-from coverage_lab.jobs.state_care import forget_account, rollback_day
+from coverage_lab.state.maintenance import forget_account, rollback_day
+from coverage_lab.state.table import StateTable
 
 HARVEST = "Generate a list of 5 facts about subject {}:\n1."
 TASK = "Please fix this text number {}"
@@ -30,7 +30,7 @@ SIZES = (50, 100, 200)
 def card_with_growth(*, accounts: int = 99) -> Scorecard:
     """Ordinary accounts whose scores are known: the k-th has k / 1,000 at each size."""
     rows = tuple((k / 1000,) * len(SIZES) for k in range(1, accounts + 1))
-    return a_scorecard().model_copy(update={"growth": Growth(sizes=SIZES, score=rows)})
+    return a_scorecard().model_copy(update={"growth": GrowthCalibration(sizes=SIZES, score=rows)})
 
 
 def a_growing_judge(card: Scorecard | None = None) -> Judge:

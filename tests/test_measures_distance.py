@@ -12,7 +12,7 @@ from scipy.stats import chi2, kstest, ortho_group
 from sklearn.covariance import EmpiricalCovariance, ledoit_wolf
 from sklearn.metrics.pairwise import rbf_kernel
 
-from coverage_lab.measures import vectors as rows_of_accounts
+from coverage_lab.measures import vector_rows as rows_of_accounts
 from coverage_lab.measures.distance import (
     BANDWIDTHS,
     feature_sums,

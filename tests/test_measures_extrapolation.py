@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragged_lists import one, ragged
+from support.ragged_lists import one, ragged
 
 from coverage_lab.measures.extrapolation import coverage_curve, extrapolation, growth_at_coverage
 from coverage_lab.measures.nulls import rarefaction

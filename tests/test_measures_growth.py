@@ -11,8 +11,8 @@ import pytest
 from coverage_kernels.log_absence import log_absence
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragged_lists import ragged
 from scipy.stats import hypergeom
+from support.ragged_lists import ragged
 
 from coverage_lab.measures import (
     curve_grid,

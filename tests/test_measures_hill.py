@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragged_lists import one, ragged
 from scipy.special import digamma, hyp2f1, logsumexp
 from skbio.diversity import alpha
+from support.ragged_lists import one, ragged
 
 from coverage_lab.measures.hill import _digamma, evenness, hill_estimate, hill_number, hill_ratio
 from coverage_lab.measures.richness import chao1

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ragged_lists import ragged
+from support.ragged_lists import ragged
 
 from coverage_lab import measures
 from coverage_lab.measures import (

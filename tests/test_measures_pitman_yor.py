@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ragged_lists import ragged
+from support.ragged_lists import ragged
 
 from coverage_lab.measures.counts import cell_counts
 from coverage_lab.measures.pitman_yor import PitmanYor, pitman_yor

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from ragged_lists import one, ragged
 from scipy.stats import binom, poisson
 from skbio.diversity import alpha
 from skbio.diversity.alpha._chao1 import _chao1_var
+from support.ragged_lists import one, ragged
 
 from coverage_lab.measures.richness import ace, chao1, good_toulmin
 

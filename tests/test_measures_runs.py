@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ragged_lists import ragged
+from support.ragged_lists import ragged
 
 from coverage_lab.measures.order import order_z
 from coverage_lab.measures.runs import runs

@@ -12,7 +12,7 @@ from scipy.stats import entropy, ortho_group
 from vendi_score import vendi as vendi_score
 
 from coverage_lab.measures import spectrum
-from coverage_lab.measures import vectors as rows_of_accounts
+from coverage_lab.measures import vector_rows as rows_of_accounts
 from coverage_lab.measures.spectrum import gram, gram_vendi, random_projection, rke, vendi
 
 SEEDS = st.integers(0, 2**32 - 1)

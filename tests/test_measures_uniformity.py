@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ragged_lists import ragged
 from scipy import special, stats
+from support.ragged_lists import ragged
 
 from coverage_lab.measures.collisions import _collision_moments, collisions
 from coverage_lab.measures.counts import cell_counts

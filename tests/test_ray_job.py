@@ -11,13 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from commands import some_traffic, tables, write
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import some_traffic, tables, write
 
 from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
-from coverage_lab.jobs import dealing, pool, reading, run_job
+from coverage_lab.jobs import ingest as reading
+from coverage_lab.jobs import run_job
+from coverage_lab.jobs.ray import pool
+from coverage_lab.jobs.ray import scheduler as dealing
 from coverage_lab.progress import ProgressLines, span
 from coverage_lab.traffic import bucket_of, cut_shares, find_sources, read_pieces, read_traffic, ready_buckets
 

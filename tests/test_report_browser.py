@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from coverage_lab.plotting.text import visible
 from coverage_lab.report import write_report
 from coverage_lab.report.accounts_view import anchor_of
+from coverage_lab.untrusted.text import visible
 
 sys.path.insert(0, str(Path(__file__).parent))
-from report_fixture import HOSTILE_IDS, Run
+from support.report_fixture import HOSTILE_IDS, Run
 
 pytestmark = pytest.mark.browser
 

@@ -17,17 +17,17 @@ import pytest
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError, OutputError
-from coverage_lab.plotting.page import policy
-from coverage_lab.plotting.text import json_for_script, plotly_text, shortened, visible
+from coverage_lab.plotting.html_file import policy
 from coverage_lab.report import growth_figure, words, write_report
-from coverage_lab.report.accounts_view import Percentiles, anchor_of, flag_order
-from coverage_lab.report.page import shown_flags
+from coverage_lab.report.accounts_view import Percentiles, anchor_of, explain_command, flag_order
 from coverage_lab.report.plots import MAX_POINTS, PALETTE, overview_rows
-from coverage_lab.report.shell import explain_command, shell_word
+from coverage_lab.report.run_page import shown_flags
 from coverage_lab.schema import FLAGS
+from coverage_lab.untrusted.shell import shell_word
+from coverage_lab.untrusted.text import json_for_script, plotly_text, shortened, visible
 
 sys.path.insert(0, str(Path(__file__).parent))
-from report_fixture import HOSTILE_IDS, NOTE, Run
+from support.report_fixture import HOSTILE_IDS, NOTE, Run
 
 
 class _Page(HTMLParser):

@@ -16,11 +16,12 @@ from rich.console import Console
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError
-from coverage_lab.report import plots, rows, top_accounts_table, write_report
+from coverage_lab.files import table_rows as rows
+from coverage_lab.report import plots, top_accounts_table, write_report
 from coverage_lab.report.accounts_view import Percentiles
 
 sys.path.insert(0, str(Path(__file__).parent))
-from report_fixture import Run
+from support.report_fixture import Run
 
 TABLES = ("accounts", "curves", "cells", "flags")
 

@@ -17,7 +17,7 @@ from coverage_lab.report import explain_account, top_accounts_table
 from coverage_lab.report.terminal import sparkline
 
 sys.path.insert(0, str(Path(__file__).parent))
-from report_fixture import HOSTILE_IDS, Run
+from support.report_fixture import HOSTILE_IDS, Run
 
 
 def _printed(renderable: RenderableType, width: int = 160) -> str:

@@ -22,14 +22,22 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from coverage_lab.errors import CoverageLabError, OutputError
-from coverage_lab.evaluate.page import PALETTE, write_page
-from coverage_lab.evaluate.results import REPLAYED, Figures, Results, Settings, markdown, summarise, table
-from coverage_lab.evaluate.scored import BENIGN_KINDS, Scored, ladder_order
+from coverage_lab.evaluate.benchmark_page import PALETTE, write_page
+from coverage_lab.evaluate.results import (
+    REPLAYED,
+    Figures,
+    Results,
+    RunDescription,
+    markdown,
+    summarise,
+    table,
+)
+from coverage_lab.evaluate.scored_accounts import BENIGN_KINDS, ScoredAccounts, ladder_order
 
 HOSTILE = "A_<script>document.title='run'</script><img src=x onerror=alert(1)>&amp;|`b`\u202e\x1b[31m"
 SIZES = (100, 1000)
 TESTS = Path(__file__).parent
-SETTINGS = Settings(
+SETTINGS = RunDescription(
     encoder_id="written-here",
     folds=5,
     seed=3,
@@ -53,13 +61,15 @@ class Accounts:
         row = plain | {"kind": kind, "corpora": (corpus,), "prompts": prompts, "trajectory": len(self.rows)}
         self.rows.append(row | more)
 
-    def scored(self, scores: dict[str, np.ndarray]) -> Scored:
+    def scored(self, scores: dict[str, np.ndarray]) -> ScoredAccounts:
         column = {name: [row[name] for row in self.rows] for name in self.rows[0]}
         corpora = tuple(column.pop("corpora"))
-        return Scored(**{name: np.array(v) for name, v in column.items()}, corpora=corpora, scores=scores)
+        return ScoredAccounts(
+            **{name: np.array(v) for name, v in column.items()}, corpora=corpora, scores=scores
+        )
 
 
-def day(*, innocent: int = 1000, sizes: tuple[int, ...] = SIZES, hostile: bool = True) -> Scored:
+def day(*, innocent: int = 1000, sizes: tuple[int, ...] = SIZES, hostile: bool = True) -> ScoredAccounts:
     """A benchmark's worth: harvests of six corpora on a ladder, innocent accounts of all kinds."""
     accounts = Accounts()
     truth: list[float] = []
@@ -100,12 +110,12 @@ def day(*, innocent: int = 1000, sizes: tuple[int, ...] = SIZES, hostile: bool =
 
 
 @pytest.fixture(scope="module")
-def scored() -> Scored:
+def scored() -> ScoredAccounts:
     return day()
 
 
 @pytest.fixture(scope="module")
-def results(scored: Scored) -> Results:
+def results(scored: ScoredAccounts) -> Results:
     return summarise(scored, settings=SETTINGS, seed=9)
 
 
@@ -114,7 +124,7 @@ def figures(results: Results, method: str, size: int) -> Figures:
     return found
 
 
-def test_masks_and_take(scored: Scored):
+def test_masks_and_take(scored: ScoredAccounts):
     assert set(scored.kind[scored.benign].tolist()) == set(BENIGN_KINDS)
     assert set(scored.rung[scored.pure].tolist()) == {"in_order", "shuffled", "paced"}
     assert set(scored.kind[scored.harvest].tolist()) == {"harvest"}
@@ -150,7 +160,9 @@ def test_the_ladder_climbs_by_number():
         ("prompts", 0, "prompts: expected 1 or more, got 0"),
     ],
 )
-def test_bad_accounts_are_refused_in_one_line(scored: Scored, field: str, value: object, message: str):
+def test_bad_accounts_are_refused_in_one_line(
+    scored: ScoredAccounts, field: str, value: object, message: str
+):
     if value == "nan":
         value = {"ours": np.r_[np.nan, scored.scores["ours"][1:]]}
     elif value == "empty":
@@ -164,13 +176,13 @@ def test_bad_accounts_are_refused_in_one_line(scored: Scored, field: str, value:
     assert "\n" not in str(caught.value)
 
 
-def test_a_mixture_without_a_percentage_is_refused(scored: Scored):
+def test_a_mixture_without_a_percentage_is_refused(scored: ScoredAccounts):
     rung = np.where(scored.rung == "mixed_50", "mixed_half", scored.rung)
     with pytest.raises(CoverageLabError, match="expected mixed_<0 to 100>, got 'mixed_half'"):
         _ = replace(scored, rung=rung).ordinary_share
 
 
-def test_perfect_scores_give_perfect_figures_and_false_alarms_at_one_percent(scored: Scored):
+def test_perfect_scores_give_perfect_figures_and_false_alarms_at_one_percent(scored: ScoredAccounts):
     perfect = np.where(scored.harvest, 5.0, np.linspace(0, 1, scored.accounts))
     found = figures(
         summarise(replace(scored, scores={"ours": perfect}), settings=PLAIN, seed=0), "ours", 1000
@@ -201,7 +213,7 @@ def test_too_few_innocent_accounts_give_no_number(innocent: int, one: bool, perm
     assert bool(found.campaigns) == one
 
 
-def test_one_cluster_on_a_side_gives_no_interval(scored: Scored):
+def test_one_cluster_on_a_side_gives_no_interval(scored: ScoredAccounts):
     same = np.where(scored.harvest, "all", scored.cluster)
     found = figures(summarise(replace(scored, cluster=same), settings=SETTINGS, seed=0), "ours", 1000)
     assert found.auroc is not None
@@ -232,12 +244,12 @@ def test_roles_and_the_best_baseline(results: Results):
     assert results.lead.interval.low <= results.lead.difference <= results.lead.interval.high
 
 
-def test_unknown_methods_in_the_settings_are_refused(scored: Scored):
+def test_unknown_methods_in_the_settings_are_refused(scored: ScoredAccounts):
     with pytest.raises(CoverageLabError, match="got 'theirs'"):
         summarise(scored, settings=SETTINGS.model_copy(update={"detector": "theirs"}), seed=0)
 
 
-def test_tables_agree_with_accounts_counted_by_hand(scored: Scored, results: Results):
+def test_tables_agree_with_accounts_counted_by_hand(scored: ScoredAccounts, results: Results):
     found = figures(results, "ours", 100)
     at = scored.prompts == 100
     ranked = np.sort(scored.scores["ours"][at & scored.benign])
@@ -268,7 +280,7 @@ def test_tables_agree_with_accounts_counted_by_hand(scored: Scored, results: Res
 
 
 def test_auroc_and_its_interval_against_scikit_learn_on_accounts_drawn_one_cluster_at_a_time(
-    scored: Scored,
+    scored: ScoredAccounts,
 ):
     # Corpora that are easily found, and innocent ones that score high, have few accounts: weights matter.
     high = scored.benign & np.array([name[-2:] in ("_0", "_1", "_2", "_3") for name in scored.corpus])
@@ -299,7 +311,7 @@ def test_auroc_and_its_interval_against_scikit_learn_on_accounts_drawn_one_clust
     assert high - low > 0.1
 
 
-def test_growth_counts_trajectories_at_each_size(scored: Scored, results: Results):
+def test_growth_counts_trajectories_at_each_size(scored: ScoredAccounts, results: Results):
     (growth,) = [each for each in results.growth if each.method == "ours"]
     over = {}
     for size in SIZES:
@@ -325,11 +337,11 @@ def test_sweeps_that_are_innocent_carry_their_own_archetype(results: Results):
     assert "harvest" not in called, "nobody asked"
 
 
-def test_json_has_the_same_bytes_each_time(scored: Scored, results: Results):
+def test_json_has_the_same_bytes_each_time(scored: ScoredAccounts, results: Results):
     text = results.to_json()
     assert summarise(scored, settings=SETTINGS, seed=9).to_json() == text
     order = np.random.default_rng(0).permutation(scored.accounts)
-    moved = Scored(
+    moved = ScoredAccounts(
         corpora=tuple(scored.corpora[at] for at in order.tolist()),
         scores={name: scored.scores[name][order] for name in reversed(scored.methods)},
         **{
@@ -349,7 +361,7 @@ def test_json_has_the_same_bytes_each_time(scored: Scored, results: Results):
     assert not re.search(r"\d\.\d{7}", re.sub(r'"threshold_1pct": \S+', "", text)), "more than six decimals"
 
 
-def test_another_seed_moves_the_intervals_only(scored: Scored, results: Results):
+def test_another_seed_moves_the_intervals_only(scored: ScoredAccounts, results: Results):
     other = summarise(scored, settings=SETTINGS, seed=10)
     ours, theirs = figures(results, "ours", 1000), figures(other, "ours", 1000)
     assert ours.tpr_1pct_interval != theirs.tpr_1pct_interval
@@ -409,7 +421,7 @@ def test_eight_sizes_fit_into_80_columns():
     assert max(map(len, text.splitlines())) <= 80
 
 
-def hostile_methods(scored: Scored) -> Results:
+def hostile_methods(scored: ScoredAccounts) -> Results:
     """Results whose detector and best baseline are named after `HOSTILE`."""
     scores = {
         HOSTILE: scored.scores["ours"],
@@ -420,7 +432,7 @@ def hostile_methods(scored: Scored) -> Results:
     return summarise(replace(scored, scores=scores), settings=settings, seed=9)
 
 
-def test_names_cannot_steer_terminal_or_markdown(scored: Scored):
+def test_names_cannot_steer_terminal_or_markdown(scored: ScoredAccounts):
     found = hostile_methods(scored)
     assert "\x1b" not in terminal(found, 200)
     text = markdown(found)
@@ -482,7 +494,7 @@ def page_of(results: Results, folder: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_page_runs_its_own_scripts_only(scored: Scored, tmp_path: Path):
+def test_page_runs_its_own_scripts_only(scored: ScoredAccounts, tmp_path: Path):
     page = page_of(hostile_methods(scored), tmp_path)
     assert len(page.scripts) == 3
     assert "img" not in page.tags
@@ -533,7 +545,7 @@ def test_page_draws_what_the_results_say(results: Results, tmp_path: Path):
     assert set(PALETTE["light"]) == set(PALETTE["dark"])
 
 
-def test_page_of_nothing_says_so(scored: Scored, tmp_path: Path):
+def test_page_of_nothing_says_so(scored: ScoredAccounts, tmp_path: Path):
     page = page_of(summarise(scored.take(scored.benign), settings=SETTINGS, seed=0), tmp_path)
     assert "No size has both harvests and innocent accounts" in page.text
     assert json.loads(page.scripts[0][1])["plots"] == {}
@@ -560,7 +572,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [400, 1280])
-def test_page_in_a_browser_is_quiet_and_fits(browser: Browser, scored: Scored, tmp_path: Path, width: int):
+def test_page_in_a_browser_is_quiet_and_fits(
+    browser: Browser, scored: ScoredAccounts, tmp_path: Path, width: int
+):
     path = tmp_path / "benchmark.html"
     write_page(path, hostile_methods(scored))
     page = browser.new_page(viewport={"width": width, "height": 900})

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import TABLES, call, some_traffic, tables, write
-from traced import a_scorecard
+from support.commands import TABLES, call, some_traffic, tables, write
+from support.traced import a_scorecard
 
 import coverage_lab as cl
 import coverage_lab.errors
@@ -20,7 +20,7 @@ import coverage_lab.jobs.run
 from coverage_lab.config import DetectConfig, RunConfig
 from coverage_lab.detect.judge import judged_together
 from coverage_lab.jobs import run_job
-from coverage_lab.jobs.gather import discoveries
+from coverage_lab.jobs.combine import discoveries
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 
 #: Nearly every account is flagged, so that the comparisons of tables compare flags too.

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traced import HashEncoder, a_judge, traffic
+from support.traced import HashEncoder, a_judge, traffic
 
 from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.detect import judge_prompts

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import httpx
 import jsonschema
 import pytest
-from traced import HashEncoder, a_judge
+from support.traced import HashEncoder, a_judge
 
 from coverage_lab.config import TrafficConfig
 from coverage_lab.detect import Judge

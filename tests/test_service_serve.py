@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from traced import a_judge
+from support.traced import a_judge
 
 import coverage_lab
 from coverage_lab.config import RunConfig
@@ -39,7 +39,7 @@ PROGRAM = """
 import dataclasses, sys, time
 from coverage_lab import cli
 from coverage_lab.service import serve
-from traced import HashEncoder, a_judge
+from support.traced import HashEncoder, a_judge
 class Encoder(HashEncoder):
     def encode(self, texts):
         if "slow" in texts:

@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from coverage_lab.errors import ConfigError, OutputError
-from coverage_lab.evaluate.simulate import harvest as harvests
-from coverage_lab.evaluate.simulate import simulate_day, write_day
-from coverage_lab.evaluate.simulate.grammar import Grammar, parse, tidy
-from coverage_lab.evaluate.simulate.kinds import KINDS
-from coverage_lab.evaluate.simulate.pacing import by_the_hour, one_run, sittings, steady
-from coverage_lab.evaluate.simulate.persona import Persona
-from coverage_lab.evaluate.simulate.purposes import Voice, common, purposes
-from coverage_lab.evaluate.simulate.variety import Said
+from coverage_lab.simulate import harvest as harvests
+from coverage_lab.simulate import simulate_day, write_day
+from coverage_lab.simulate.grammar import Grammar, parse, tidy
+from coverage_lab.simulate.kinds import KINDS
+from coverage_lab.simulate.pacing import by_the_hour, one_run, sittings, steady
+from coverage_lab.simulate.persona import Persona
+from coverage_lab.simulate.purposes import Voice, common, purposes
+from coverage_lab.simulate.variety import Said
 
 DATE = datetime.date(2026, 1, 15)
 BANKS = ("work_text", "work_code", "work_shop", "person_home", "person_life", "languages", "red_team")

@@ -17,8 +17,8 @@ import boto3
 import pyarrow.parquet as pq
 import pytest
 import test_daily_state as daily
-from commands import call, write
-from s3_server import BUSY, KEY, LOSE, SECRET, SEEN
+from support.commands import call, write
+from support.s3_server import BUSY, KEY, LOSE, SECRET, SEEN
 from test_daily_state import CONFIG, FIRST, count, day_number, outputs, together, traffic_of
 from test_daily_state import SEEN as ACCOUNTS
 
@@ -26,10 +26,17 @@ import coverage_lab.jobs.run
 from coverage_lab.config import RunConfig
 from coverage_lab.detect.load import load_judge
 from coverage_lab.errors import OutputError, TrafficError
-from coverage_lab.jobs import StateDay, run_job, state_store
-from coverage_lab.jobs.state import Change, StateFile, StateTable, open_or_create
-from coverage_lab.jobs.state_care import forget_account, migrate_state, retain_days, rollback_day, show_state
-from coverage_lab.jobs.state_errors import table_errors
+from coverage_lab.jobs import StateDay, run_job
+from coverage_lab.state import store as state_store
+from coverage_lab.state.errors import table_errors
+from coverage_lab.state.maintenance import (
+    forget_account,
+    migrate_state,
+    retain_days,
+    rollback_day,
+    show_state,
+)
+from coverage_lab.state.table import Change, StateFile, StateTable, open_or_create
 
 BUCKET = "states"
 
@@ -78,7 +85,7 @@ class Store:
 @pytest.fixture(scope="module")
 def store():
     with pytest.MonkeyPatch.context() as patch:
-        program = [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
+        program = [sys.executable, str(Path(__file__).parent / "support" / "s3_server.py")]
         server = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
         try:
             patch.setenv("NO_PROXY", "127.0.0.1")

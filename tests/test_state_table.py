@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from traced import HashEncoder, tiny_atlas, traffic
+from support.traced import HashEncoder, tiny_atlas, traffic
 
 from coverage_lab.accounts import AccountStates, Members, merge, trace_prompts
 from coverage_lab.accounts.table import states_from_table, states_to_table
 from coverage_lab.errors import OutputError
-from coverage_lab.jobs.state import Binding, Change, StateFile, open_or_create
-from coverage_lab.jobs.state_files import ROWS, Read, read_states, write_states
 from coverage_lab.schema import STATES
+from coverage_lab.state.files import ROWS, Read, read_states, write_states
+from coverage_lab.state.table import Binding, Change, StateFile, open_or_create
 from coverage_lab.traffic import bucket_of
 
 DIM = HashEncoder.dim

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from traced import HashEncoder, tiny_atlas, traffic
+from support.traced import HashEncoder, tiny_atlas, traffic
 
 from coverage_lab.accounts import (
     OPENINGS,
@@ -29,8 +29,8 @@ from coverage_lab.accounts import (
     trace,
     trace_prompts,
 )
-from coverage_lab.accounts import vectors as accounts_vectors
-from coverage_lab.accounts.wording import openings, structure
+from coverage_lab.accounts import prompt_vectors as accounts_vectors
+from coverage_lab.accounts.prompt_features import openings, structure
 from coverage_lab.schema import CELLS, CURVES, LEVELS, MEASURE_COLUMNS
 
 SUMS = ("vector_sums", "structure_sums", "structure_squares", "opening_sums")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from coverage_lab.detect.discovery import benjamini_hochberg
+from coverage_lab.detect.fdr import benjamini_hochberg
 from coverage_lab.detect.trajectory import FEWEST, Trajectories, look, trajectory_p, unwatched
 
 SIZES = np.array([50, 100, 250, 500, 1000, 2000, 5000])

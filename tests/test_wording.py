@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.utils import murmurhash3_32
 
-from coverage_lab.accounts import OPENINGS, STRUCTURE, wording
-from coverage_lab.accounts.wording import openings, structure
+from coverage_lab.accounts import OPENINGS, STRUCTURE
+from coverage_lab.accounts import prompt_features as wording
+from coverage_lab.accounts.prompt_features import openings, structure
 
 
 def found(name: str, text: str) -> float:

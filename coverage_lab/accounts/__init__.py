@@ -2,10 +2,10 @@
 
 from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
 from coverage_lab.accounts.measure import Measures, cells_table, curves_table, measure
+from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
+from coverage_lab.accounts.prompt_vectors import HostVectors
 from coverage_lab.accounts.state import AccountStates, Members, members, merge
 from coverage_lab.accounts.trace import states_of, trace_prompts
-from coverage_lab.accounts.vectors import HostVectors
-from coverage_lab.accounts.wording import OPENINGS, STRUCTURE
 
 __all__ = [
     "OPENINGS",

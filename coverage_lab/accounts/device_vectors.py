@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from coverage_lab.atlas import Atlas
 from coverage_lab.encoders import DeviceEncoder
 from coverage_lab.errors import AtlasError, ConfigError, CoverageLabError
-from coverage_lab.measures.ragged import runs
+from coverage_lab.measures.ragged import bounded_runs
 from coverage_lab.progress import Progress, silent
 
 #: Rows that are worked on at once (0.2 GB at 384 dimensions, and 0.4 GB while they are summed).
@@ -86,7 +86,7 @@ class DeviceVectors:
 
         far = np.empty(len(which), np.float32)
         with _memory_of(len(self)):
-            for start, stop in runs(offsets, BLOCK):
+            for start, stop in bounded_runs(offsets, BLOCK):
                 block = self._gathered(which[offsets[start] : offsets[stop]])
                 rows = block.to(torch.float16) if self._half else block
                 cuts = offsets[start : stop + 1] - offsets[start]
@@ -97,7 +97,7 @@ class DeviceVectors:
         """Return the sum of each account's rows, shape ``(A, dim)``, in their order: the same each time."""
         sums = np.empty((len(offsets) - 1, self.dim))
         with _memory_of(len(self)):
-            for start, stop in runs(offsets, BLOCK):
+            for start, stop in bounded_runs(offsets, BLOCK):
                 wide = self._gathered(which[offsets[start] : offsets[stop]]).to(torch.float64)
                 lengths = torch.from_numpy(np.diff(offsets[start : stop + 1])).to(wide.device)
                 found = torch.segment_reduce(wide, "sum", lengths=lengths, axis=0, unsafe=True)

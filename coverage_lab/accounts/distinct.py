@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.accounts.vectors import Vectors
-from coverage_lab.accounts.wording import openings, structure
+from coverage_lab.accounts.prompt_features import openings, structure
+from coverage_lab.accounts.prompt_vectors import Vectors
 from coverage_lab.atlas import Atlas
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ class Distinct:
     cells : int32 (U, levels)
         On one atlas; `dataclasses.replace(distinct, cells=...)` moves the prompts to another.
     structure : float32 (U, t)
-        `coverage_lab.accounts.wording.structure`.
+        `coverage_lab.accounts.prompt_features.structure`.
     openings : csr_matrix of float32 (U, 1024)
-        `coverage_lab.accounts.wording.openings`.
+        `coverage_lab.accounts.prompt_features.openings`.
     """
 
     vectors: Vectors

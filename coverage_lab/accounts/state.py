@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.accounts.wording import OPENINGS, STRUCTURE
+from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class AccountStates:
     structure_sums, structure_squares : float64 (A, t)
         Sum and sum of squares of the prompts' structure (`coverage_lab.accounts.STRUCTURE`).
     opening_sums : float64 (A, 1024)
-        Sum of the prompts' hashed opening words (`coverage_lab.accounts.wording.openings`): 8 kB, the
+        Sum of the prompts' hashed opening words (`coverage_lab.accounts.prompt_features.openings`): 8 kB, the
         largest part of an account of few prompts.
     end_users, sessions : Members
         Hashed end users and sessions.

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
 from coverage_lab.accounts.state import AccountStates, Members
-from coverage_lab.accounts.wording import OPENINGS, STRUCTURE
 from coverage_lab.schema import LEVELS, STATES
 
 

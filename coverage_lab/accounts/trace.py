@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
+from coverage_lab.accounts.prompt_features import OPENINGS
+from coverage_lab.accounts.prompt_vectors import BLOCK, HostVectors, Vectors
 from coverage_lab.accounts.state import AccountStates, Members, members, repeats
-from coverage_lab.accounts.vectors import BLOCK, HostVectors, Vectors
-from coverage_lab.accounts.wording import OPENINGS
 from coverage_lab.atlas import Atlas
 from coverage_lab.encoders import Encoder, distinct_texts, encode_distinct, stays_on_device
-from coverage_lab.measures.ragged import runs
+from coverage_lab.measures.ragged import bounded_runs
 from coverage_lab.progress import Progress, silent
 
 
@@ -112,7 +112,7 @@ def states_of(
     structure_sums = np.empty((size, distinct.structure.shape[1]))
     structure_squares = np.empty_like(structure_sums)
     opening_sums = np.empty((size, OPENINGS))
-    for start, stop in runs(offsets, BLOCK):
+    for start, stop in bounded_runs(offsets, BLOCK):
         begin, end = offsets[start], offsets[stop]
         cuts, taken = offsets[start : stop + 1] - begin, which[begin:end]
         structure = distinct.structure[taken].astype(np.float64)

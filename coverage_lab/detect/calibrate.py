@@ -63,7 +63,7 @@ class BenignScores:
         )
 
 
-class Labelled(NamedTuple):
+class LabelledCalibration(NamedTuple):
     """Calibration from labelled accounts, and how well the score tells the labels apart.
 
     Attributes
@@ -178,7 +178,7 @@ def calibrate_labelled(
     label: NDArray[np.str_],
     *,
     neighbours: int = 500,
-) -> Labelled:
+) -> LabelledCalibration:
     """Calibrate on the accounts that reviewers found benign.
 
     The p-value means what it says if the benign accounts are like all benign ones: reviewers who are
@@ -195,7 +195,7 @@ def calibrate_labelled(
 
     Returns
     -------
-    Labelled
+    LabelledCalibration
 
     Raises
     ------
@@ -210,7 +210,9 @@ def calibrate_labelled(
     if not len(known):
         raise ValueError("label: no scored account is labelled benign")
     benign = _benign(known, size, neighbours=neighbours)
-    return Labelled(benign, _auroc(benign, *_scored(score[label == "harvest"], prompts[label == "harvest"])))
+    return LabelledCalibration(
+        benign, _auroc(benign, *_scored(score[label == "harvest"], prompts[label == "harvest"]))
+    )
 
 
 def _check_neighbours(neighbours: int) -> None:

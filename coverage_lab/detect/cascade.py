@@ -13,7 +13,7 @@ depend on one another:
 - α > e: {p ≤ α} lies in {p₁ ≤ e} ∪ {e < p₁ ≤ α} = {p₁ ≤ α}, so P(p ≤ α) ≤ P(p₁ ≤ α) ≤ α.
 
 Both stages must agree for a p-value of at most e, so such p-values are conservative. q-values adjust p over
-all accounts of a run and keep the limits that `coverage_lab.detect.discovery.adjusted_p` states: the theorem
+all accounts of a run and keep the limits that `coverage_lab.detect.fdr.adjusted_p` states: the theorem
 behind them is for p-values that share one calibration set, and here there are two. What a cascade gives up is
 accounts that only the second stage would have seen.
 """

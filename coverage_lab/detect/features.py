@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_lab.accounts import AccountStates
-from coverage_lab.accounts.wording import OPENINGS, STRUCTURE
+from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
 from coverage_lab.schema import LEVELS
 
 Column = NDArray[np.float64]

@@ -20,7 +20,7 @@ from coverage_lab.detect.features import FEATURES, SHAPE, Features
 from coverage_lab.detect.scorecard import (
     Calibration,
     Feature,
-    Growth,
+    GrowthCalibration,
     Linear,
     Mixture,
     Scorecard,
@@ -65,7 +65,7 @@ Row = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class TrainingAccounts:
     """Accounts whose truth is known.
 
     Attributes
@@ -90,9 +90,9 @@ class Labelled:
     language: NDArray[np.str_]
     pure: NDArray[np.bool_]
 
-    def at(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Labelled:
+    def at(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> TrainingAccounts:
         """Some of the accounts."""
-        return Labelled(
+        return TrainingAccounts(
             self.features.at(rows),
             self.kind[rows],
             self.corpus[rows],
@@ -108,18 +108,18 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
-class Grown:
+class GrowingAccounts:
     """Ordinary accounts as they grew: each at every size that it reached.
 
     Attributes
     ----------
-    accounts : Labelled
+    accounts : TrainingAccounts
         Of the kinds in `ORDINARY`; an account's first 50 prompts, its first 100, … in that order.
     trajectory : int64 (A,)
         Number of the account that each is a part of; rising.
     """
 
-    accounts: Labelled
+    accounts: TrainingAccounts
     trajectory: NDArray[np.int64]
 
 
@@ -151,7 +151,7 @@ def corpus_weights(side: NDArray[np.generic], corpus: NDArray[np.str_]) -> Row:
 
 
 def fit_scorecard(
-    labelled: Labelled,
+    labelled: TrainingAccounts,
     *,
     atlas_id: str,
     encoder_id: str,
@@ -159,19 +159,19 @@ def fit_scorecard(
     seed: int = 0,
     card: dict[str, str | float | int] | None = None,
     archetypes: ArchetypeModel | None = None,
-    grown: Grown | None = None,
+    grown: GrowingAccounts | None = None,
 ) -> Scorecard:
     """Fit the score, the archetypes and the calibration.
 
     Parameters
     ----------
-    labelled : Labelled
+    labelled : TrainingAccounts
         Harvests and ordinary accounts; evaluation runs and research for the archetypes.
     parts : subset of `PARTS`
         Evidence to use; the others add no points.
     archetypes : ArchetypeModel, optional
         To take as they are; fitted where not given.
-    grown : Grown, optional
+    grown : GrowingAccounts, optional
         What looks at growing accounts are calibrated on (`coverage_lab.detect.trajectory`); without it the
         scorecard has no such calibration.
 
@@ -239,7 +239,7 @@ def fit_scorecard(
     )
 
 
-def _total(points: Row, middle: Row, spread: Row, accounts: Labelled) -> Row:
+def _total(points: Row, middle: Row, spread: Row, accounts: TrainingAccounts) -> Row:
     """Add up the kinds of evidence on one scale, (A,): 0 = benign medians, 1 = one benign spread above."""
     total: Row = ((points - middle) / spread).sum(axis=1) - RELIEF * sameness(accounts.features)
     return total
@@ -251,14 +251,14 @@ def _logistic(odds: Row) -> Row:
     return value
 
 
-def _growth(grown: Grown, score: Row) -> Growth:
+def _growth(grown: GrowingAccounts, score: Row) -> GrowthCalibration:
     """Lay out scores as trajectories, an account a row."""
     prompts = grown.accounts.features.prompts
     sizes = np.unique(prompts)
     names, row = np.unique(grown.trajectory, return_inverse=True)
     table = np.full((len(names), len(sizes)), np.nan)
     table[row, np.searchsorted(sizes, prompts)] = score
-    return Growth(
+    return GrowthCalibration(
         sizes=tuple(int(n) for n in sizes),
         score=tuple(tuple(round(float(s), 6) for s in line[~np.isnan(line)]) for line in table),
     )
@@ -308,7 +308,7 @@ def _vector(features: Features, part: str) -> Row:
     return direction(features.style if part == "style" else features.wording)
 
 
-def _frame(labelled: Labelled) -> _Frame:
+def _frame(labelled: TrainingAccounts) -> _Frame:
     """Work out what ordinary accounts are like, and what language does to all accounts but harvests."""
     ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
     benign = labelled.at(~labelled.harvest)
@@ -339,7 +339,7 @@ def _frame(labelled: Labelled) -> _Frame:
     )
 
 
-def _language_directions(x: Row, benign: Labelled) -> Row:
+def _language_directions(x: Row, benign: TrainingAccounts) -> Row:
     """Orthonormal basis of the differences between the languages' mean benign corpora, (d, languages − 1)."""
     means: dict[str, list[Row]] = {}
     for name in np.unique(benign.corpus):
@@ -367,7 +367,7 @@ class _Term:
         return points
 
 
-def _fit_part(part: str, train: Labelled, frame: _Frame) -> _Term:
+def _fit_part(part: str, train: TrainingAccounts, frame: _Frame) -> _Term:
     x = frame.linear(train.features, part) if part in _LINEAR else frame.steps(train.features, part)
     # The d coordinates of style differ in spread; so standardised, one penalty fits them all.
     sd = x.std(axis=0) if part == "style" else np.ones(x.shape[1])
@@ -388,7 +388,7 @@ class _Inner:
     terms: list[dict[str, _Term]]  # of each fold; none where it left nothing to learn from
 
     @staticmethod
-    def of(scored: Labelled, frame: _Frame, parts: Sequence[str], seed: int) -> _Inner:
+    def of(scored: TrainingAccounts, frame: _Frame, parts: Sequence[str], seed: int) -> _Inner:
         fold = _inner_folds(scored, seed)
         here = np.array([fold[str(cluster)] for cluster in scored.cluster])
         terms: list[dict[str, _Term]] = []
@@ -398,7 +398,7 @@ class _Inner:
             terms.append({part: _fit_part(part, train, frame) for part in parts} if learns else {})
         return _Inner(parts, frame, fold, terms)
 
-    def points(self, accounts: Labelled) -> Row:
+    def points(self, accounts: TrainingAccounts) -> Row:
         """Points of each part, (A, parts)."""
         points = np.zeros((len(accounts.kind), len(self.parts)))
         for held, features, terms in self._folds(accounts):
@@ -406,7 +406,7 @@ class _Inner:
                 points[held, i] = terms[part].of(features, part, self.frame)
         return points
 
-    def raw(self, accounts: Labelled) -> Row:
+    def raw(self, accounts: TrainingAccounts) -> Row:
         """Value of style and wording on means as they are, (A, 2); see `Scorecard.linear`."""
         raw = np.zeros((len(accounts.kind), len(_LINEAR)))
         for held, features, terms in self._folds(accounts):
@@ -416,7 +416,9 @@ class _Inner:
                     raw[held, i] = mean.astype(np.float64) @ _projected(terms[part], part, self.frame)
         return raw
 
-    def _folds(self, accounts: Labelled) -> Iterator[tuple[NDArray[np.bool_], Features, dict[str, _Term]]]:
+    def _folds(
+        self, accounts: TrainingAccounts
+    ) -> Iterator[tuple[NDArray[np.bool_], Features, dict[str, _Term]]]:
         # A cluster that nothing was learnt from may be scored by any of the weights.
         here = np.array([self.fold.get(str(cluster), 0) for cluster in accounts.cluster])
         for fold, terms in enumerate(self.terms):
@@ -432,7 +434,7 @@ def _projected(term: _Term, part: str, frame: _Frame) -> Row:
     return weight
 
 
-def _inner_folds(scored: Labelled, seed: int) -> dict[str, int]:
+def _inner_folds(scored: TrainingAccounts, seed: int) -> dict[str, int]:
     """Deal clusters to folds, those with harvests first, so that every fold has some of both sides."""
     rng = np.random.default_rng(seed)
     names, which = np.unique(scored.cluster, return_inverse=True)
@@ -474,7 +476,7 @@ def _features(
 
 
 def _linear(
-    part: str, terms: dict[str, _Term], scale: dict[str, float], frame: _Frame, benign: Labelled
+    part: str, terms: dict[str, _Term], scale: dict[str, float], frame: _Frame, benign: TrainingAccounts
 ) -> Linear:
     x = _vector(benign.features, part)
     if part not in terms:
@@ -492,7 +494,7 @@ def _linear(
     )
 
 
-def _archetypes(labelled: Labelled, frame: _Frame) -> ArchetypeModel:
+def _archetypes(labelled: TrainingAccounts, frame: _Frame) -> ArchetypeModel:
     kinds = np.array([ARCHETYPE_OF[str(kind)] for kind in labelled.kind])
     named = clipped(frame.z(labelled.features))
     vectors = [frame.linear(labelled.features, part) for part in _LINEAR]

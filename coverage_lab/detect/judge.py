@@ -14,7 +14,7 @@ from coverage_lab.atlas import Atlas
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.cascade import escalated, superseded
 from coverage_lab.detect.counterfactual import Without, without_top_cells
-from coverage_lab.detect.discovery import adjusted_p
+from coverage_lab.detect.fdr import adjusted_p
 from coverage_lab.detect.features import FEATURES, Features, features_of
 from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import reasons, without_sentence

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from coverage_lab.accounts.wording import OPENINGS
+from coverage_lab.accounts.prompt_features import OPENINGS
 from coverage_lab.detect.archetype import ArchetypeModel
 from coverage_lab.detect.conformal import conformal_p
 from coverage_lab.detect.features import FEATURES, Features
@@ -97,7 +97,7 @@ class Calibration(_Frozen):
         return self
 
 
-class Growth(_Frozen):
+class GrowthCalibration(_Frozen):
     """Scores of ordinary accounts as they grew, for looks at one account again and again.
 
     A row of `score` ends where its account does: as many scores as `sizes` that it reached.
@@ -107,7 +107,7 @@ class Growth(_Frozen):
     score: tuple[tuple[float, ...], ...]
 
     @model_validator(mode="after")
-    def _sound(self) -> Growth:
+    def _sound(self) -> GrowthCalibration:
         if any(not 0 < len(row) <= len(self.sizes) for row in self.score):
             raise ValueError("a row must have one to as many scores as there are sizes")
         self.trajectories()
@@ -152,7 +152,7 @@ class Scorecard(_Frozen):
     archetypes: ArchetypeModel
     mixture: Mixture
     calibration: Calibration
-    growth: Growth | None = None
+    growth: GrowthCalibration | None = None
     card: dict[str, str | float | int]
 
     @model_validator(mode="after")

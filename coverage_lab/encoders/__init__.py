@@ -1,7 +1,7 @@
 """Text to unit vectors: the packaged MiniLM, a static model distilled from it, exact-duplicate reuse."""
 
 from coverage_lab.encoders.choose import load_encoder, resolve_name, resolve_precision
-from coverage_lab.encoders.protocol import DeviceEncoder, Encoder, stays_on_device
+from coverage_lab.encoders.encoder import DeviceEncoder, Encoder, stays_on_device
 from coverage_lab.encoders.reuse import distinct_texts, encode_distinct, encode_unique
 
 __all__ = [

@@ -8,7 +8,7 @@ import logging
 from typing import Literal
 
 from coverage_lab.config import EncoderConfig
-from coverage_lab.encoders.protocol import Encoder, Precision
+from coverage_lab.encoders.encoder import Encoder, Precision
 from coverage_lab.errors import ConfigError, MissingExtraError
 from coverage_lab.progress import Progress, silent
 

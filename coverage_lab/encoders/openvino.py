@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from coverage_lab.encoders.batches import padded_batches
-from coverage_lab.encoders.protocol import Precision
-from coverage_lab.encoders.recognise import BertShape
+from coverage_lab.encoders.encoder import Precision
+from coverage_lab.encoders.packed.recognise import BertShape
 from coverage_lab.encoders.tokens import Tokens
 from coverage_lab.errors import ConfigError, MissingExtraError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.encoders.protocol import Encoder
+from coverage_lab.encoders.encoder import Encoder
 from coverage_lab.progress import Progress, silent
 
 #: On a CPU small enough that a slow encoder reports every few seconds, on a GPU large enough to keep it busy.

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from coverage_lab.encoders.cache import VectorCache
+from coverage_lab.encoders.encoder import Engine, Precision
 from coverage_lab.encoders.packaged import MAX_CHARACTERS
-from coverage_lab.encoders.protocol import Engine, Precision
-from coverage_lab.encoders.recognise import BertShape
+from coverage_lab.encoders.packed.recognise import BertShape
 from coverage_lab.encoders.tokenizer import Tokenizer
 from coverage_lab.encoders.tokens import Tokens, ahead
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_lab.config import EncoderConfig
+from coverage_lab.encoders.encoder import Engine, Precision
 from coverage_lab.encoders.packaged import MAX_CHARACTERS, file_sha256, packaged_minilm
-from coverage_lab.encoders.protocol import Engine, Precision
-from coverage_lab.encoders.recognise import BertShape, recognise
+from coverage_lab.encoders.packed.recognise import BertShape, recognise
 from coverage_lab.encoders.tokenizer import limit_tokenizer_threads, load_tokenizer
 from coverage_lab.encoders.unit import unit_rows
 from coverage_lab.errors import ConfigError, MissingExtraError
@@ -239,7 +239,7 @@ def _runner(
                 batch_tokens=config.batch_tokens,
                 threads=torch.get_num_threads(),
             )
-    from coverage_lab.encoders.packed_runner import PackedRunner
+    from coverage_lab.encoders.packed.runner import PackedRunner
 
     return PackedRunner(
         shape,

@@ -17,21 +17,21 @@ from threadpoolctl import threadpool_limits
 
 from coverage_lab.accounts import measure, states_of
 from coverage_lab.accounts.distinct import Distinct
-from coverage_lab.accounts.vectors import HostVectors
-from coverage_lab.accounts.wording import STRUCTURE, openings, structure
+from coverage_lab.accounts.prompt_features import STRUCTURE, openings, structure
+from coverage_lab.accounts.prompt_vectors import HostVectors
 from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.detect.features import FEATURES, Features, features_of, join
-from coverage_lab.detect.fit import ORDINARY, Grown, Labelled, corpus_weights, fit_scorecard
+from coverage_lab.detect.fit import ORDINARY, GrowingAccounts, TrainingAccounts, corpus_weights, fit_scorecard
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
-from coverage_lab.evaluate.bank import Bank
 from coverage_lab.evaluate.baselines import Baseline, Sample
-from coverage_lab.evaluate.cast import Cast
-from coverage_lab.evaluate.ladder import PURE
-from coverage_lab.evaluate.scored import Scored
+from coverage_lab.evaluate.benchmark_accounts import BenchmarkAccounts
+from coverage_lab.evaluate.prompt_pool import PromptPool
+from coverage_lab.evaluate.sampler import PURE
+from coverage_lab.evaluate.scored_accounts import ScoredAccounts
 from coverage_lab.measures import novelty as causal_novelty
-from coverage_lab.measures.ragged import runs
+from coverage_lab.measures.ragged import bounded_runs
 from coverage_lab.progress import Progress, silent
 
 DETECTOR = "coverage_lab"
@@ -47,7 +47,7 @@ _ROWS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchmarkSettings:
     """What a benchmark depends on besides the corpora.
 
     Attributes
@@ -69,25 +69,25 @@ class Settings:
 
 
 def run_benchmark(
-    bank: Bank,
-    cast: Cast,
+    pool: PromptPool,
+    drawn: BenchmarkAccounts,
     vectors: NDArray[np.float32],
     encoder: Encoder,
     *,
-    settings: Settings,
+    settings: BenchmarkSettings,
     baselines: Sequence[Baseline],
     progress: Progress = silent,
-) -> Scored:
+) -> ScoredAccounts:
     """Score every account by every method, corpus-out.
 
     Parameters
     ----------
     vectors : float32 (P, d)
-        Unit vectors of the bank's texts, by `encoder`.
+        Unit vectors of the pool's texts, by `encoder`.
 
     Returns
     -------
-    Scored
+    ScoredAccounts
         The same to the last digit for the same input and seed on one machine and thread count.
 
     Raises
@@ -95,13 +95,13 @@ def run_benchmark(
     ConfigError
         As `check_training`.
     """
-    check_training(bank, cast, settings=settings)
-    judged = np.isin(cast.size, cast.size if settings.judged is None else settings.judged)
-    distinct = _distinct(bank, vectors)
-    novelties = _novelties(cast, vectors, progress)
-    truth = _truth(bank, cast)
-    fold_of = cast.fold[cast.trajectory]
-    folds = int(cast.fold.max()) + 1
+    check_training(pool, drawn, settings=settings)
+    judged = np.isin(drawn.size, drawn.size if settings.judged is None else settings.judged)
+    distinct = _distinct(pool, vectors)
+    novelties = _novelties(drawn, vectors, progress)
+    truth = _truth(pool, drawn)
+    fold_of = drawn.fold[drawn.trajectory]
+    folds = int(drawn.fold.max()) + 1
     names = [DETECTOR, *HALVES, *CURVE, PROBE, *(baseline.name for baseline in baselines)]
     scores = {name: np.zeros(len(fold_of)) for name in names}
     archetype = np.full(len(fold_of), "", dtype="U32")
@@ -110,11 +110,11 @@ def run_benchmark(
         test = np.flatnonzero((fold_of == fold) & judged)
         if not len(test):
             continue
-        atlas = _atlas(bank, vectors, encoder, fold, settings)
+        atlas = _atlas(pool, vectors, encoder, fold, settings)
         placed = replace(distinct, cells=atlas.assign(vectors))
-        train = _training(cast, truth, fold, settings)
+        train = _training(drawn, truth, fold, settings)
         features = {
-            side: _features(cast, rows, placed, novelties, atlas)
+            side: _features(drawn, rows, placed, novelties, atlas)
             for side, rows in (("train", train), ("test", test))
         }
         labelled = replace(truth.at(train), features=features["train"])
@@ -133,62 +133,62 @@ def run_benchmark(
         told = train[np.isin(truth.kind[train], ORDINARY) | truth.pure[train]]
         for done, baseline in enumerate(baselines):
             progress("baselines", fold * len(baselines) + done, folds * len(baselines))
-            score = baseline.fit(_sample(cast, told, vectors, truth), seed=settings.seed)
-            scores[baseline.name][test] = score(_sample(cast, test, vectors, truth))
+            score = baseline.fit(_sample(drawn, told, vectors, truth), seed=settings.seed)
+            scores[baseline.name][test] = score(_sample(drawn, test, vectors, truth))
     progress("fold", folds, folds)
     progress("baselines", folds * len(baselines), folds * len(baselines))
-    plans = [cast.plans[t] for t in cast.trajectory]
-    return Scored(
+    plans = [drawn.plans[t] for t in drawn.trajectory]
+    return ScoredAccounts(
         kind=truth.kind,
         rung=np.array([plan.rung for plan in plans]),
-        prompts=cast.size,
+        prompts=drawn.size,
         corpora=tuple(plan.corpora for plan in plans),
         cluster=truth.cluster,
         language=truth.language,
         fold=fold_of,
         campaign=np.array([plan.campaign for plan in plans]),
-        trajectory=cast.trajectory,
+        trajectory=drawn.trajectory,
         archetype=archetype,
         scores=scores,
     ).take(judged)
 
 
 def label_accounts(
-    bank: Bank,
-    cast: Cast,
+    pool: PromptPool,
+    drawn: BenchmarkAccounts,
     vectors: NDArray[np.float32],
     atlas: Atlas,
     *,
-    settings: Settings,
+    settings: BenchmarkSettings,
     progress: Progress = silent,
-) -> tuple[Labelled, Grown]:
+) -> tuple[TrainingAccounts, GrowingAccounts]:
     """Measure accounts of all folds on one atlas, for the scorecard that ships.
 
     Parameters
     ----------
     vectors : float32 (P, d)
-        Unit vectors of the bank's texts, by the encoder of `atlas`.
+        Unit vectors of the pool's texts, by the encoder of `atlas`.
 
     Returns
     -------
-    Labelled
+    TrainingAccounts
         Every pure harvest and at most `settings.train` other accounts, each at up to two of its sizes.
-    Grown
+    GrowingAccounts
         Every ordinary account at all its sizes.
     """
-    truth = _truth(bank, cast)
-    placed = replace(_distinct(bank, vectors), cells=atlas.assign(vectors))
-    novelties = _novelties(cast, vectors, progress)
-    chosen = _training(cast, truth, None, settings)
+    truth = _truth(pool, drawn)
+    placed = replace(_distinct(pool, vectors), cells=atlas.assign(vectors))
+    novelties = _novelties(drawn, vectors, progress)
+    chosen = _training(drawn, truth, None, settings)
     grown = np.flatnonzero(np.isin(truth.kind, ORDINARY))
     labelled, ordinary = (
-        replace(truth.at(rows), features=_features(cast, rows, placed, novelties, atlas))
+        replace(truth.at(rows), features=_features(drawn, rows, placed, novelties, atlas))
         for rows in (chosen, grown)
     )
-    return labelled, Grown(ordinary, cast.trajectory[grown])
+    return labelled, GrowingAccounts(ordinary, drawn.trajectory[grown])
 
 
-def check_training(bank: Bank, cast: Cast, *, settings: Settings) -> None:
+def check_training(pool: PromptPool, drawn: BenchmarkAccounts, *, settings: BenchmarkSettings) -> None:
     """Refuse accounts that some fold could not be scored with; needs no vectors.
 
     Raises
@@ -197,15 +197,15 @@ def check_training(bank: Bank, cast: Cast, *, settings: Settings) -> None:
         Outside a fold there are fewer than two clusters of harvests or of ordinary accounts, or fewer
         distinct prompts than fine cells; or no account reaches a size that is to be judged.
     """
-    reached = set(cast.size.tolist())
+    reached = set(drawn.size.tolist())
     if settings.judged is not None and not reached >= set(settings.judged):
         raise ConfigError(
             f"judge: expected some of {', '.join(map(str, sorted(reached)))}, the sizes that accounts reach, "
             f"got {', '.join(map(str, settings.judged))}"
         )
-    truth = _truth(bank, cast)
-    for fold in np.unique(cast.fold[cast.trajectory]):
-        train = _training(cast, truth, int(fold), settings)
+    truth = _truth(pool, drawn)
+    for fold in np.unique(drawn.fold[drawn.trajectory]):
+        train = _training(drawn, truth, int(fold), settings)
         guilty = set(truth.cluster[train][truth.harvest[train]].tolist())
         ordinary = set(truth.cluster[train][np.isin(truth.kind[train], ORDINARY)].tolist()) - guilty
         if min(len(guilty), len(ordinary)) < 2:
@@ -214,8 +214,8 @@ def check_training(bank: Bank, cast: Cast, *, settings: Settings) -> None:
                 f"{len(ordinary)} of ordinary accounts without one, expected two of each; "
                 "give more corpora or fewer folds"
             )
-        rows = np.concatenate([bank.corpora[name] for name in bank.corpora if bank.fold[name] != fold])
-        distinct = len(np.unique(bank.digests[rows]))
+        rows = np.concatenate([pool.corpora[name] for name in pool.corpora if pool.fold[name] != fold])
+        distinct = len(np.unique(pool.digests[rows]))
         if distinct < settings.cells[-1]:
             raise ConfigError(
                 f"cells: expected at most {distinct}, the distinct prompts outside fold {fold + 1}, "
@@ -229,51 +229,55 @@ def _log_odds(card: Scorecard, held: Features) -> NDArray[np.float64]:
     return odds
 
 
-def _distinct(bank: Bank, vectors: NDArray[np.float32]) -> Distinct:
+def _distinct(pool: PromptPool, vectors: NDArray[np.float32]) -> Distinct:
     """Work out what states need of each text; the cells are filled in atlas by atlas."""
     return Distinct(
         vectors=HostVectors(vectors),
-        digests=bank.digests,
+        digests=pool.digests,
         cells=np.zeros((len(vectors), 3), np.int32),
-        structure=structure(bank.texts),
-        openings=openings(bank.texts),
+        structure=structure(pool.texts),
+        openings=openings(pool.texts),
     )
 
 
-def _novelties(cast: Cast, vectors: NDArray[np.float32], progress: Progress) -> list[NDArray[np.float32]]:
+def _novelties(
+    drawn: BenchmarkAccounts, vectors: NDArray[np.float32], progress: Progress
+) -> list[NDArray[np.float32]]:
     """Novelty of each trajectory; a prefix's is a prefix of it."""
     found: list[NDArray[np.float32]] = []
-    for i, plan in enumerate(cast.plans):
+    for i, plan in enumerate(drawn.plans):
         found.append(causal_novelty(vectors[plan.rows], np.array([0, len(plan.rows)]))[0])
         if i % 200 == 0:
-            progress("novelty", i, len(cast.plans))
-    progress("novelty", len(cast.plans), len(cast.plans))
+            progress("novelty", i, len(drawn.plans))
+    progress("novelty", len(drawn.plans), len(drawn.plans))
     return found
 
 
-def _truth(bank: Bank, cast: Cast) -> Labelled:
+def _truth(pool: PromptPool, drawn: BenchmarkAccounts) -> TrainingAccounts:
     """Label every account; the features are filled in fold by fold."""
-    plans = [cast.plans[t] for t in cast.trajectory]
-    spoken = [{bank.language[name] for name in plan.corpora} for plan in plans]
+    plans = [drawn.plans[t] for t in drawn.trajectory]
+    spoken = [{pool.language[name] for name in plan.corpora} for plan in plans]
     none = np.zeros((len(plans), 0))
-    return Labelled(
-        features=Features(none, none.astype(np.float32), none.astype(np.float32), cast.size),
+    return TrainingAccounts(
+        features=Features(none, none.astype(np.float32), none.astype(np.float32), drawn.size),
         kind=np.array([plan.kind for plan in plans]),
         corpus=np.array([plan.corpora[0] for plan in plans]),
-        cluster=np.array([bank.cluster[plan.corpora[0]] for plan in plans]),
+        cluster=np.array([pool.cluster[plan.corpora[0]] for plan in plans]),
         language=np.array([next(iter(tongues)) if len(tongues) == 1 else "" for tongues in spoken]),
         pure=np.array([plan.rung in PURE for plan in plans]),
     )
 
 
-def _training(cast: Cast, truth: Labelled, fold: int | None, settings: Settings) -> NDArray[np.int64]:
+def _training(
+    drawn: BenchmarkAccounts, truth: TrainingAccounts, fold: int | None, settings: BenchmarkSettings
+) -> NDArray[np.int64]:
     """Accounts outside a fold: every pure harvest, and others up to a bound, each at two of its sizes."""
     rng = np.random.default_rng(settings.seed if fold is None else (settings.seed, fold))
-    outside = cast.fold[cast.trajectory] != fold
+    outside = drawn.fold[drawn.trajectory] != fold
     chosen: list[NDArray[np.int64]] = []
-    order = rng.permutation(len(cast.plans))
+    order = rng.permutation(len(drawn.plans))
     used = 0
-    starts = np.searchsorted(cast.trajectory, np.arange(len(cast.plans) + 1))
+    starts = np.searchsorted(drawn.trajectory, np.arange(len(drawn.plans) + 1))
     for t in order:
         rows = np.arange(starts[t], starts[t + 1])
         if not len(rows) or not outside[rows[0]]:
@@ -290,12 +294,12 @@ def _training(cast: Cast, truth: Labelled, fold: int | None, settings: Settings)
 
 
 def _atlas(
-    bank: Bank, vectors: NDArray[np.float32], encoder: Encoder, fold: int, settings: Settings
+    pool: PromptPool, vectors: NDArray[np.float32], encoder: Encoder, fold: int, settings: BenchmarkSettings
 ) -> Atlas:
     """Fit the atlas and the reference mass on the other folds' corpora; labels are not needed."""
-    names = [name for name in bank.corpora if bank.fold[name] != fold]
-    rows = np.concatenate([bank.corpora[name] for name in names])
-    account = np.repeat(np.arange(len(names)), [len(bank.corpora[name]) for name in names])
+    names = [name for name in pool.corpora if pool.fold[name] != fold]
+    rows = np.concatenate([pool.corpora[name] for name in names])
+    account = np.repeat(np.arange(len(names)), [len(pool.corpora[name]) for name in names])
     reference = np.array([name[0] in "DE" for name in names])[account]
     return fit_atlas(
         vectors[rows],
@@ -310,30 +314,30 @@ def _atlas(
 
 
 def _features(
-    cast: Cast,
+    drawn: BenchmarkAccounts,
     accounts: NDArray[np.int64],
     distinct: Distinct,
     novelties: Sequence[NDArray[np.float32]],
     atlas: Atlas,
 ) -> Features:
     parts: list[Features] = []
-    cuts = np.concatenate([[0], np.cumsum(cast.size[accounts])])
-    for start, stop in runs(cuts, _ROWS_AT_ONCE):
+    cuts = np.concatenate([[0], np.cumsum(drawn.size[accounts])])
+    for start, stop in bounded_runs(cuts, _ROWS_AT_ONCE):
         batch = accounts[start:stop]
         offsets = cuts[start : stop + 1] - cuts[start]
         states = states_of(
             tuple(f"{account:09d}" for account in batch),
             offsets,
-            np.concatenate([np.arange(n) for n in cast.size[batch]]).astype(np.int64),
-            np.concatenate([cast.rows(account) for account in batch]),
+            np.concatenate([np.arange(n) for n in drawn.size[batch]]).astype(np.int64),
+            np.concatenate([drawn.rows(account) for account in batch]),
             distinct,
-            novelty=np.concatenate([novelties[cast.trajectory[a]][: cast.size[a]] for a in batch]),
+            novelty=np.concatenate([novelties[drawn.trajectory[a]][: drawn.size[a]] for a in batch]),
         )
         parts.append(features_of(states, measure(states, atlas).values))
     return join(parts)
 
 
-def _part_of(labelled: Labelled, part: int, seed: int) -> Labelled:
+def _part_of(labelled: TrainingAccounts, part: int, seed: int) -> TrainingAccounts:
     """Keep one in `part` of the clusters with harvests, of those with ordinary accounts, of the rest."""
     rng = np.random.default_rng(seed)
     kept: set[str] = set()
@@ -345,7 +349,7 @@ def _part_of(labelled: Labelled, part: int, seed: int) -> Labelled:
     return labelled.at(np.array([cluster in kept for cluster in labelled.cluster]))
 
 
-def _probe(train: Labelled, held: Features, languages: NDArray[np.str_]) -> NDArray[np.float64]:
+def _probe(train: TrainingAccounts, held: Features, languages: NDArray[np.str_]) -> NDArray[np.float64]:
     """Score by how long prompts are and which language the catalogue says they are in."""
     columns = [FEATURES.index(f"{name}_{m}") for name in STRUCTURE[:1] for m in ("mean", "sd")]
     known = sorted(set(train.language.tolist()))
@@ -366,11 +370,16 @@ def _probe(train: Labelled, held: Features, languages: NDArray[np.str_]) -> NDAr
     return logit
 
 
-def _sample(cast: Cast, accounts: NDArray[np.int64], vectors: NDArray[np.float32], truth: Labelled) -> Sample:
+def _sample(
+    drawn: BenchmarkAccounts,
+    accounts: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    truth: TrainingAccounts,
+) -> Sample:
     harvest = truth.harvest[accounts]
     return Sample(
         vectors=vectors,
-        rows=tuple(cast.rows(account) for account in accounts),
+        rows=tuple(drawn.rows(account) for account in accounts),
         harvest=harvest,
         weight=corpus_weights(harvest, truth.corpus[accounts]),
     )

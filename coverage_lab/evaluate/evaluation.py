@@ -16,18 +16,25 @@ import coverage_lab
 from coverage_lab.config import EncoderConfig
 from coverage_lab.encoders import Encoder, load_encoder
 from coverage_lab.errors import ConfigError, OutputError
-from coverage_lab.evaluate.bank import build_bank
 from coverage_lab.evaluate.baselines import BASELINES, Baseline
-from coverage_lab.evaluate.benchmark import CURVE, DETECTOR, HALVES, PROBE, check_training, run_benchmark
-from coverage_lab.evaluate.benchmark import Settings as BenchmarkSettings
-from coverage_lab.evaluate.cast import cast_accounts
+from coverage_lab.evaluate.benchmark import (
+    CURVE,
+    DETECTOR,
+    HALVES,
+    PROBE,
+    BenchmarkSettings,
+    check_training,
+    run_benchmark,
+)
+from coverage_lab.evaluate.benchmark_accounts import draw_benchmark_accounts
+from coverage_lab.evaluate.benchmark_page import write_page
 from coverage_lab.evaluate.corpora import load_corpora
 from coverage_lab.evaluate.folds import clusters_of, folds_of, load_together
-from coverage_lab.evaluate.page import write_page
-from coverage_lab.evaluate.results import Results, summarise
-from coverage_lab.evaluate.results import Settings as Ran
-from coverage_lab.evaluate.scored import Scored
-from coverage_lab.evaluate.vector_cache import VectorCache
+from coverage_lab.evaluate.prompt_pool import build_prompt_pool
+from coverage_lab.evaluate.results import Results, RunDescription, summarise
+from coverage_lab.evaluate.scored_accounts import ScoredAccounts
+from coverage_lab.evaluate.vector_store import VectorStore
+from coverage_lab.files.atomic import PARTIAL, whole_file
 from coverage_lab.progress import Progress, silent
 
 #: Everything that an evaluation leaves in its folder; the results last, so that with them all is there.
@@ -68,11 +75,11 @@ def evaluate_corpora(
     together : Path, optional
         File of corpora that must stay on one side, besides those that share prompts.
     folds, rows, accounts, repeats, longest
-        As `folds_of`, `build_bank` and `cast_accounts` take them.
+        As `folds_of`, `build_prompt_pool` and `draw_benchmark_accounts` take them.
     judge : sequence of int, optional
         Sizes at which accounts are judged; all when not given.
     cells, train
-        As `coverage_lab.evaluate.benchmark.Settings`.
+        As `coverage_lab.evaluate.benchmark.BenchmarkSettings`.
     cache : Path, optional
         Folder in which vectors are kept from one evaluation to the next.
     seed : int
@@ -110,17 +117,19 @@ def evaluate_corpora(
     cluster = clusters_of(read, together=groups)
     fold = folds_of(read, cluster, folds=folds, seed=seed)
     progress("read corpora", len(read), len(read))
-    bank = build_bank(read, rows=rows, fold=fold, cluster=cluster)
-    cast = cast_accounts(
-        bank, accounts=accounts, repeats=repeats, longest=longest, seed=seed, progress=progress
+    pool = build_prompt_pool(read, rows=rows, fold=fold, cluster=cluster)
+    drawn = draw_benchmark_accounts(
+        pool, accounts=accounts, repeats=repeats, longest=longest, seed=seed, progress=progress
     )
-    check_training(bank, cast, settings=settings)
+    check_training(pool, drawn, settings=settings)
     model = load_encoder(encoder, progress=progress)
-    vectors = VectorCache(model, _cache_of(cache, model)).encode(bank.texts, progress=progress)
-    scored = run_benchmark(bank, cast, vectors, model, settings=settings, baselines=chosen, progress=progress)
+    vectors = VectorStore(model, _cache_of(cache, model)).encode(pool.texts, progress=progress)
+    scored = run_benchmark(
+        pool, drawn, vectors, model, settings=settings, baselines=chosen, progress=progress
+    )
     results = summarise(
         scored,
-        settings=Ran(
+        settings=RunDescription(
             encoder_id=model.id,
             folds=folds,
             seed=seed,
@@ -147,7 +156,7 @@ def evaluate_corpora(
     return results
 
 
-def accounts_table(scored: Scored) -> pa.Table:
+def accounts_table(scored: ScoredAccounts) -> pa.Table:
     """Lay out the accounts as a table, one column a method: higher = more like harvesting. No text."""
     return pa.table(
         {
@@ -194,7 +203,7 @@ def _open(output: Path, *, overwrite: bool) -> None:
         raise OutputError(f"output {output}: is a file, expected a folder")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        held = {entry.name.removesuffix(".partial") for entry in output.iterdir()}
+        held = {entry.name.removesuffix(PARTIAL) for entry in output.iterdir()}
     except OSError as error:
         raise OutputError(f"output {output}: can't be written ({error.strerror})") from error
     foreign = sorted(held - {ACCOUNTS, PAGE, RESULTS})
@@ -207,16 +216,14 @@ def _open(output: Path, *, overwrite: bool) -> None:
         raise OutputError(f"output {output}: holds another evaluation; give another folder or --overwrite")
 
 
-def _write(output: Path, scored: Scored, results: Results) -> None:
+def _write(output: Path, scored: ScoredAccounts, results: Results) -> None:
     try:
         # What another evaluation left must not pass for this one's, should this one be cut off here.
         (output / RESULTS).unlink(missing_ok=True)
-        unfinished = output / f"{ACCOUNTS}.partial"
-        pq.write_table(accounts_table(scored), unfinished, compression="zstd")
-        unfinished.replace(output / ACCOUNTS)
+        with whole_file(output / ACCOUNTS) as unfinished:
+            pq.write_table(accounts_table(scored), unfinished, compression="zstd")
         write_page(output / PAGE, results)
-        unfinished = output / f"{RESULTS}.partial"
-        unfinished.write_text(results.to_json(), encoding="utf-8")
-        unfinished.replace(output / RESULTS)
+        with whole_file(output / RESULTS) as unfinished:
+            unfinished.write_text(results.to_json(), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"output {output}: can't be written ({error.strerror or error})") from error

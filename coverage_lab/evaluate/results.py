@@ -17,7 +17,7 @@ from rich.text import Text
 from coverage_lab.detect.fit import ARCHETYPE_OF, even_weights
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.evaluate import metrics
-from coverage_lab.evaluate.scored import APART_KINDS, Scored, ladder_order
+from coverage_lab.evaluate.scored_accounts import APART_KINDS, ScoredAccounts, ladder_order
 
 #: Stands beside every headline: positives are public harvesting sets, not caught harvesters.
 REPLAYED = "on replayed public corpora"
@@ -38,7 +38,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Settings(_Frozen):
+class RunDescription(_Frozen):
     """What was run. Nothing here changes from one run to the next of the same thing."""
 
     encoder_id: str
@@ -117,7 +117,7 @@ class FoundBy(_Frozen):
     share: float
 
 
-class Growth(_Frozen):
+class DetectionDelay(_Frozen):
     """Prompts until an account that grows is flagged for the first time, at each size's 1% threshold."""
 
     method: str
@@ -161,13 +161,13 @@ class Results(_Frozen):
     """All figures of a benchmark run, on replayed public corpora."""
 
     claim: str
-    settings: Settings
+    settings: RunDescription
     resampling_seed: int
     replicates: int
     headline_size: int | None
     sizes: tuple[Size, ...]
     figures: tuple[Figures, ...]
-    growth: tuple[Growth, ...]
+    growth: tuple[DetectionDelay, ...]
     lead: Lead | None
     archetypes: tuple[Called, ...]
 
@@ -197,7 +197,7 @@ def _rank(figures: Figures) -> tuple[int, float, float, str]:
     )
 
 
-def summarise(scored: Scored, *, settings: Settings, seed: int) -> Results:
+def summarise(scored: ScoredAccounts, *, settings: RunDescription, seed: int) -> Results:
     """Compute all figures of a run.
 
     Positives of the headline are pure harvests, negatives the benign kinds, of the same size. Every
@@ -207,9 +207,9 @@ def summarise(scored: Scored, *, settings: Settings, seed: int) -> Results:
 
     Parameters
     ----------
-    scored : Scored
+    scored : ScoredAccounts
         Accounts with scores, corpus-out.
-    settings : Settings
+    settings : RunDescription
         What was run; copied into the results.
     seed : int
         Of the resampling.
@@ -260,7 +260,7 @@ def summarise(scored: Scored, *, settings: Settings, seed: int) -> Results:
 class _AtSize:
     """Accounts of one size with the weights and draws that all methods share."""
 
-    def __init__(self, scored: Scored, size: int, seed: int) -> None:
+    def __init__(self, scored: ScoredAccounts, size: int, seed: int) -> None:
         self.size = size
         self.accounts = scored.take(scored.prompts == size)
         self.corpus = self.accounts.corpus
@@ -420,7 +420,7 @@ class _AtSize:
         return tuple(rows)
 
 
-def _growth(scored: Scored, sized: Sequence[_AtSize], method: str) -> Growth:
+def _growth(scored: ScoredAccounts, sized: Sequence[_AtSize], method: str) -> DetectionDelay:
     over = np.zeros(scored.accounts, dtype=np.bool_)
     judged = np.zeros(scored.accounts, dtype=np.bool_)
     for part in sized:
@@ -433,7 +433,7 @@ def _growth(scored: Scored, sized: Sequence[_AtSize], method: str) -> Growth:
         metrics.prompts_until_detection(scored.trajectory[mine], scored.prompts[mine], over[mine])
         for mine in (judged & scored.pure, judged & scored.benign)
     )
-    return Growth(
+    return DetectionDelay(
         method=method,
         trajectories=harvests.trajectories,
         median=harvests.median,
@@ -450,7 +450,7 @@ def _found_by(detection: metrics.Detection) -> tuple[FoundBy, ...]:
     )
 
 
-def _archetypes(scored: Scored) -> tuple[Called, ...]:
+def _archetypes(scored: ScoredAccounts) -> tuple[Called, ...]:
     return tuple(
         Called(
             kind=kind,

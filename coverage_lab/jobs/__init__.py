@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from coverage_lab.jobs.analysis import Analysis, analyze
     from coverage_lab.jobs.run import run_job
-    from coverage_lab.jobs.state_day import StateDay
+    from coverage_lab.state.day import StateDay
 
 __all__ = ["Analysis", "StateDay", "analyze", "run_job"]
 
-_ROOM = {"Analysis": "analysis", "analyze": "analysis", "run_job": "run", "StateDay": "state_day"}
+_MODULE = {
+    "Analysis": "coverage_lab.jobs.analysis",
+    "analyze": "coverage_lab.jobs.analysis",
+    "run_job": "coverage_lab.jobs.run",
+    "StateDay": "coverage_lab.state.day",
+}
 
 
 def __getattr__(name: str) -> object:
     # Lazy, so that a Ray worker, which is started often, does not load the report and its libraries.
-    if name in _ROOM:
-        return getattr(import_module(f"coverage_lab.jobs.{_ROOM[name]}"), name)
+    if name in _MODULE:
+        return getattr(import_module(_MODULE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

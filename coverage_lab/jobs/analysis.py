@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from coverage_lab.config import RunConfig, load_config
 from coverage_lab.jobs.run import run_job
-from coverage_lab.jobs.state_day import StateDay
 from coverage_lab.progress import Progress, silent
+from coverage_lab.state.day import StateDay
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits
 from coverage_lab.accounts import trace_prompts
 from coverage_lab.accounts.table import states_to_table
 from coverage_lab.detect import Judge, Judged, judge_prompts, judge_states
-from coverage_lab.jobs.output import disk_errors, synced
-from coverage_lab.jobs.reading import Bucket
-from coverage_lab.jobs.state_day import STATES_FILE, StatePlan, write_read
-from coverage_lab.jobs.state_files import Read, write_states
-from coverage_lab.jobs.state_looks import with_looks
+from coverage_lab.files.atomic import disk_errors, synced
+from coverage_lab.jobs.ingest import Bucket
 from coverage_lab.progress import Progress, silent
+from coverage_lab.state.day import STATES_FILE, StatePlan, write_read
+from coverage_lab.state.files import Read, write_states
+from coverage_lab.state.looks import with_looks
 
 
 def work_bucket(

@@ -22,16 +22,17 @@ from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.load import load_judge, settled, threads_of
 from coverage_lab.errors import ConfigError, CoverageLabError
+from coverage_lab.files.atomic import disk_errors
+from coverage_lab.files.output_folder import REPORT, OutputFolder
+from coverage_lab.files.table_rows import batches
 from coverage_lab.jobs.bucket import work_bucket
-from coverage_lab.jobs.gather import discoveries, gather
-from coverage_lab.jobs.output import REPORT, OutputFolder, disk_errors
-from coverage_lab.jobs.pool import ray_cluster, work_on_ray
-from coverage_lab.jobs.reading import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
-from coverage_lab.jobs.state_day import DayRun, StateDay, prompts_of
+from coverage_lab.jobs.combine import discoveries, gather
+from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
+from coverage_lab.jobs.ray.pool import ray_cluster, work_on_ray
 from coverage_lab.progress import Progress, silent
 from coverage_lab.report import write_report
-from coverage_lab.report.rows import batches
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
+from coverage_lab.state.day import DayRun, StateDay, prompts_of
 from coverage_lab.traffic import Source, check_sources, find_sources
 
 _LIBRARIES = (

@@ -16,7 +16,7 @@ from coverage_kernels.ragged import checked_offsets
 from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.ragged import ratio, segment_ids, segment_sum
-from coverage_lab.measures.vectors import add_rows, checked_vectors, row_blocks
+from coverage_lab.measures.vector_rows import add_rows, checked_vectors, row_blocks
 
 #: σ of the four kernels that are summed: ¼, ½, 1 and 2 times √2, the distance of two unrelated unit vectors.
 BANDWIDTHS = (0.25 * 2**0.5, 0.5 * 2**0.5, 2**0.5, 2 * 2**0.5)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.counts import _tally
 from coverage_lab.measures.growth import checked_grid
-from coverage_lab.measures.ragged import checked_segments, runs, segment_ids, segment_sum
+from coverage_lab.measures.ragged import bounded_runs, checked_segments, segment_ids, segment_sum
 
 Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -193,7 +193,7 @@ def _cross(
 
 def _blocks(items: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Return ranges of points that hold at most `_BLOCK` items each, or are one point that has more."""
-    return runs(np.concatenate([[0], np.cumsum(items)]), _BLOCK)
+    return bounded_runs(np.concatenate([[0], np.cumsum(items)]), _BLOCK)
 
 
 def reference_growth(mass: NDArray[np.floating], m: NDArray[np.integer]) -> Moments:

@@ -72,7 +72,7 @@ def segment_max(values: NDArray[np.integer], offsets: NDArray[np.int64]) -> NDAr
     return largest
 
 
-def runs(offsets: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+def bounded_runs(offsets: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
     """Cut segments into runs ``(start, stop)`` of at most `most` rows; one that alone has more is a run.
 
     Together they are all segments, in order; none without segments.
@@ -92,7 +92,7 @@ def in_blocks(
 ) -> NDArray[np.float64]:
     """Return the measure of each segment's values, some segments at a time: it must not mix segments."""
     answer = np.empty(offsets.size - 1)
-    for first, last in runs(offsets, _BLOCK):
+    for first, last in bounded_runs(offsets, _BLOCK):
         rows = values[offsets[first] : offsets[last]]
         answer[first:last] = measure(rows, offsets[first : last + 1] - offsets[first])
     return answer

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coverage_lab.measures.ragged import ratio
-from coverage_lab.measures.vectors import (
+from coverage_lab.measures.vector_rows import (
     checked_units,
     checked_vectors,
     equal_lengths,

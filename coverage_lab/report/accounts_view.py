@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coverage_lab.plotting.text import JOINERS, shortened, visible
 from coverage_lab.report import words
-from coverage_lab.report.shell import explain_command
 from coverage_lab.schema import ACCOUNT_MEASURES, LEVEL_MEASURES, LEVELS, MEASURE_COLUMNS
+from coverage_lab.untrusted.shell import shell_word
+from coverage_lab.untrusted.text import JOINERS, shortened, visible
 
 #: Cells shown a level; cells.parquet holds the rest.
 CELLS_SHOWN = 8
@@ -93,6 +93,14 @@ class FlaggedAccount:
     cells: tuple[CellTable, ...]
     curve_levels: tuple[str, ...]
     command: str
+
+
+def explain_command(account_id: str) -> str:
+    """The command line that explains one account of a run."""
+    word = shell_word(account_id)
+    if account_id.startswith("-"):
+        return f"coverage-lab explain --run OUTPUT -- {word}"
+    return f"coverage-lab explain {word} --run OUTPUT"
 
 
 def anchor_of(account_id: str) -> str:

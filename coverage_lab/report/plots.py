@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.plotting.figure import Spec, axis, layout, palette, role
-from coverage_lab.plotting.text import plotly_text, shortened, visible
 from coverage_lab.report import words
 from coverage_lab.schema import LEVELS
+from coverage_lab.untrusted.text import plotly_text, shortened, visible
 
 #: Roles of colour, the lines apart in lightness as well as hue, so that colour-blind readers and grey prints
 #: keep them apart.

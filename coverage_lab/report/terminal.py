@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from coverage_lab.errors import CoverageLabError
-from coverage_lab.plotting.text import JOINERS, shortened, visible
+from coverage_lab.files.table_rows import Rows, codes, count, numbers, rows_at
 from coverage_lab.report import words
 from coverage_lab.report.accounts_view import defined, evidence, flag_order
 from coverage_lab.report.plots import rows_of
-from coverage_lab.report.rows import Rows, codes, count, numbers, rows_at
 from coverage_lab.schema import LEVELS
+from coverage_lab.untrusted.text import JOINERS, shortened, visible
 
 _STYLES = {"review": "bold red", "watch": "yellow", "inconclusive": "dim", "clear": "green"}
 _BLOCKS = "▁▂▃▄▅▆▇█"

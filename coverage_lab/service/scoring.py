@@ -16,7 +16,7 @@ from coverage_lab.schema import MEASURE_COLUMNS
 from coverage_lab.service.answer import AccountScore, Health, QuarantinedPrompt, ScoreResponse, Stage, TopCell
 from coverage_lab.service.limits import Limits
 from coverage_lab.service.request import ScoreRequest, parse_request
-from coverage_lab.traffic import validate_records, without_repeats
+from coverage_lab.traffic import drop_repeated_requests, validate_records
 
 _SOURCE = "request"
 
@@ -85,7 +85,7 @@ class Scoring:
         )
         now = self._traffic.as_of or datetime.now(UTC)
         batch = validate_records(records, self._traffic, as_of=now, source_name=_SOURCE)
-        kept, repeated = without_repeats(batch.good, [_SOURCE])
+        kept, repeated = drop_repeated_requests(batch.good, [_SOURCE])
         with threadpool_limits(limits=self._threads):
             judged = judge_prompts(kept, self._judge)
         refused = pa.concat_tables([batch.quarantined, repeated]).sort_by("row")

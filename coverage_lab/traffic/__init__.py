@@ -6,8 +6,8 @@ from coverage_lab.traffic.buckets import (
     bucket_of,
     bucket_path,
     default_buckets,
+    drop_repeated_requests,
     read_bucket,
-    without_repeats,
 )
 from coverage_lab.traffic.checks import check_sources
 from coverage_lab.traffic.reading import read_pieces, read_traffic
@@ -25,11 +25,11 @@ __all__ = [
     "check_sources",
     "cut_shares",
     "default_buckets",
+    "drop_repeated_requests",
     "find_sources",
     "read_bucket",
     "read_pieces",
     "read_traffic",
     "ready_buckets",
     "validate_records",
-    "without_repeats",
 ]

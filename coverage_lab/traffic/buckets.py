@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from coverage_lab.errors import ConfigError, OutputError, TrafficError
 from coverage_lab.schema import QUARANTINE, TRAFFIC
-from coverage_lab.traffic.problems import first_line, is_disk_full, shown
+from coverage_lab.traffic.problems import is_disk_full
 from coverage_lab.traffic.sources import Source, rows_of, size_of
+from coverage_lab.untrusted.text import first_line, shown
 
 BUCKET_BYTES: Final = 16 * 2**20
 #: What a bucket's vectors, cells and novelties may take, whatever its file took on the disk.
@@ -271,7 +272,7 @@ def read_bucket(path: Path | Sequence[Path], source_names: Sequence[str]) -> tup
     """
     paths = [path] if isinstance(path, Path) else path
     stored = [TRAFFIC.empty_table(), *(_fragment(one) for one in paths)]
-    return without_repeats(pa.concat_tables(stored), source_names)
+    return drop_repeated_requests(pa.concat_tables(stored), source_names)
 
 
 def _fragment(path: Path) -> pa.Table:
@@ -287,7 +288,7 @@ def _fragment(path: Path) -> pa.Table:
     return stored
 
 
-def without_repeats(prompts: pa.Table, source_names: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+def drop_repeated_requests(prompts: pa.Table, source_names: Sequence[str]) -> tuple[pa.Table, pa.Table]:
     """Sort prompts by account and time, and part those that repeat an earlier request of their account.
 
     Parameters

@@ -18,7 +18,7 @@ from coverage_lab.traffic.columns import (
     partition_constants,
     resolve,
 )
-from coverage_lab.traffic.problems import BadValueError, shown
+from coverage_lab.traffic.problems import BadValueError
 from coverage_lab.traffic.reading import (
     line_limit,
     lines,
@@ -30,6 +30,7 @@ from coverage_lab.traffic.reading import (
 )
 from coverage_lab.traffic.sources import Source, size_of
 from coverage_lab.traffic.timestamps import Clock, zone_of
+from coverage_lab.untrusted.text import shown
 
 _SAMPLE_LINES: Final = 100
 _SAMPLE_BYTES: Final = 2**20

@@ -12,9 +12,9 @@ import pyarrow as pa
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.schema import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
-from coverage_lab.traffic.problems import shown
 from coverage_lab.traffic.sources import Source, partition_value
 from coverage_lab.traffic.timestamps import has_zone, is_instant_type
+from coverage_lab.untrusted.text import shown
 
 COLUMNS: Final = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 COUNTS: Final = ("tokens_in", "tokens_out")
@@ -22,7 +22,7 @@ _SHOWN_COLUMNS: Final = 20
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnMapping:
     """Where each of our columns comes from; those in neither mapping are null.
 
     `fields` maps our name to the file's column, `constants` to the value of a hive partition. A file's own
@@ -55,7 +55,7 @@ def partition_constants(source: Source, config: TrafficConfig) -> dict[str, str 
     return {ours: partition_value(keys[theirs]) for ours, theirs in names.items() if theirs in keys}
 
 
-def resolve(names: Sequence[str], source: Source, config: TrafficConfig) -> Layout:
+def resolve(names: Sequence[str], source: Source, config: TrafficConfig) -> ColumnMapping:
     """Find our columns among a file's.
 
     Parameters
@@ -83,7 +83,7 @@ def resolve(names: Sequence[str], source: Source, config: TrafficConfig) -> Layo
             constants.pop(ours, None)
         elif ours not in constants and (ours in REQUIRED_COLUMNS or ours in config.columns):
             raise missing_column(ours, list(names), source, config)
-    return Layout(fields=fields, constants=constants)
+    return ColumnMapping(fields=fields, constants=constants)
 
 
 def missing_column(ours: str, names: Sequence[str], source: Source, config: TrafficConfig) -> TrafficError:
@@ -100,7 +100,7 @@ def missing_column(ours: str, names: Sequence[str], source: Source, config: Traf
     )
 
 
-def check_types(schema: pa.Schema, layout: Layout, source: Source, config: TrafficConfig) -> None:
+def check_types(schema: pa.Schema, layout: ColumnMapping, source: Source, config: TrafficConfig) -> None:
     """Refuse a file whose required columns can't be read as what they should be.
 
     account_id: text (any string or binary type, dictionaries of them) or integer; prompt: text;

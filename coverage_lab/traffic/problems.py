@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coverage_lab.schema import QUARANTINE_REASONS
+from coverage_lab.untrusted.text import shown
 
 #: Ids longer than this (UTF-8 bytes) are not ids; also bounds what the tables hold.
 MAX_ID_BYTES: Final = 1_000
@@ -87,19 +88,6 @@ OUT_OF_RANGE: Final = ("timestamp_out_of_range", QUARANTINE_REASONS["timestamp_o
 UNPARSABLE_TIMESTAMP: Final = ("unparsable_timestamp", QUARANTINE_REASONS["unparsable_timestamp"])
 WITHOUT_ZONE: Final = ("timestamp_without_zone", QUARANTINE_REASONS["timestamp_without_zone"])
 UNPARSABLE_ROW: Final = ("unparsable_row", QUARANTINE_REASONS["unparsable_row"])
-
-
-def shown(text: object, limit: int = 200) -> str:
-    """Untrusted text on one line: control characters escaped, the rest of a long text cut off."""
-    raw = str(text)
-    short = raw if len(raw) <= limit else raw[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in short)
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an error's own text, for the end of ours."""
-    lines = str(error).splitlines()
-    return shown(lines[0]) if lines else type(error).__name__
 
 
 def is_disk_full(error: OSError) -> bool:

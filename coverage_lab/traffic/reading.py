@@ -18,18 +18,14 @@ import pyarrow.parquet as pq
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import TrafficError
 from coverage_lab.traffic.batch import TrafficBatch
-from coverage_lab.traffic.columns import Layout, check_mapping, partition_constants, resolve
-from coverage_lab.traffic.problems import (
-    UNPARSABLE_ROW,
-    first_line,
-    not_utf8,
-    shown,
-)
+from coverage_lab.traffic.columns import ColumnMapping, check_mapping, partition_constants, resolve
+from coverage_lab.traffic.problems import UNPARSABLE_ROW, not_utf8
 from coverage_lab.traffic.records import RecordCollector
 from coverage_lab.traffic.shares import Piece, whole_pieces
 from coverage_lab.traffic.sources import Source
 from coverage_lab.traffic.tables import byte_lengths, plain, validate_columns
 from coverage_lab.traffic.timestamps import Clock
+from coverage_lab.untrusted.text import first_line, shown
 
 #: Prompt bytes (JSON lines: line bytes) after which a batch ends early.
 BATCH_BYTES: Final = 64 * 2**20
@@ -238,7 +234,9 @@ def _pieces(prompts: pa.Array | None, rows: int, batch_rows: int) -> Iterator[tu
         start = stop
 
 
-def _parquet_batches(piece: Piece, config: TrafficConfig) -> tuple[Layout, int, Iterator[pa.RecordBatch]]:
+def _parquet_batches(
+    piece: Piece, config: TrafficConfig
+) -> tuple[ColumnMapping, int, Iterator[pa.RecordBatch]]:
     file = parquet_file(piece.source)
     layout = resolve(file.schema_arrow.names, piece.source, config)
     wanted = sorted(set(layout.fields.values()))
@@ -268,7 +266,9 @@ def _one_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.concat_batches(batches) if len(batches) > 1 else batches[0]
 
 
-def _arrow_batches(source: Source, config: TrafficConfig) -> tuple[Layout, int, Iterator[pa.RecordBatch]]:
+def _arrow_batches(
+    source: Source, config: TrafficConfig
+) -> tuple[ColumnMapping, int, Iterator[pa.RecordBatch]]:
     mapped = pa.memory_map(str(source.path))
     names = open_arrow(mapped).schema.names
     layout = resolve(names, source, config)

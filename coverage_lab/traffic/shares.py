@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coverage_lab.errors import TrafficError
-from coverage_lab.traffic.problems import first_line, shown
 from coverage_lab.traffic.sources import Source, size_of
+from coverage_lab.untrusted.text import first_line, shown
 
 #: Hive key of input folders that each hold whole accounts, `bucket=17`.
 BUCKET_KEY = "bucket"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coverage_lab.errors import TrafficError
-from coverage_lab.traffic.problems import first_line, shown
+from coverage_lab.untrusted.text import first_line, shown
 
 Format = Literal["parquet", "jsonl", "arrow"]
 

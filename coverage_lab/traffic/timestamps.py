@@ -23,9 +23,9 @@ from coverage_lab.traffic.problems import (
     BadValueError,
     Failures,
     missing,
-    shown,
     wrong_type,
 )
+from coverage_lab.untrusted.text import shown
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST: Final = 946_684_800_000_000  # 2000-01-01T00:00:00Z

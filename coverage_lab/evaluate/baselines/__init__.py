@@ -6,13 +6,13 @@ The README beside this file lists paper, formula, differences and check of each.
 from __future__ import annotations
 
 from coverage_lab.evaluate.baselines.b4b import B4b
+from coverage_lab.evaluate.baselines.baseline import Baseline, Sample, Score
 from coverage_lab.evaluate.baselines.cap import Cap
 from coverage_lab.evaluate.baselines.mahalanobis import Mahalanobis
 from coverage_lab.evaluate.baselines.mean_embedding import MeanEmbedding
 from coverage_lab.evaluate.baselines.mmd import Mmd
 from coverage_lab.evaluate.baselines.mmd_nearest import MmdNearest
 from coverage_lab.evaluate.baselines.prada import Prada
-from coverage_lab.evaluate.baselines.protocol import Baseline, Sample, Score
 from coverage_lab.evaluate.baselines.seat import Seat
 from coverage_lab.evaluate.baselines.vendi import Vendi
 from coverage_lab.evaluate.baselines.volume import Volume

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 from coverage_lab.evaluate.baselines.hashed import hyperplanes, occupied_buckets
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import each_account, prompt_counts
+from coverage_lab.evaluate.baselines.account_vectors import each_account, prompt_counts
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 from coverage_lab.evaluate.baselines.hashed import hyperplanes, occupied_buckets
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
 
 #: λ, α, β and the weights of coverage, novelty and spread, as arXiv 2606.05725 runs CAP.
 _LAMBDA, _ALPHA, _BETA = 0.0005, 8.0, 0.19

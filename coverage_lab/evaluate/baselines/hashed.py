@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import each_account
-from coverage_lab.evaluate.baselines.protocol import Sample
+from coverage_lab.evaluate.baselines.account_vectors import each_account
+from coverage_lab.evaluate.baselines.baseline import Sample
 
 
 def hyperplanes(d: int, bits: int, *, seed: int) -> NDArray[np.float32]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import account_vectors
+from coverage_lab.evaluate.baselines.account_vectors import account_vectors
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 from coverage_lab.evaluate.baselines.ordinary import ordinary_vectors
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
 from coverage_lab.measures import mahalanobis, shrunk_covariance, whitened_sums
 
 

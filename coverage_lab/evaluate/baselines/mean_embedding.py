@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import each_account, prompt_counts
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
+from coverage_lab.evaluate.baselines.account_vectors import each_account, prompt_counts
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 
 
 @dataclass(frozen=True)

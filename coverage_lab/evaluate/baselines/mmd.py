@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import each_account
+from coverage_lab.evaluate.baselines.account_vectors import each_account
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 from coverage_lab.evaluate.baselines.ordinary import ordinary_vectors
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
 
 #: Widths of the kernels in multiples of the median distance, each twice the one before, as `_sums` needs.
 MULTIPLES = (0.5, 1.0, 2.0, 4.0)

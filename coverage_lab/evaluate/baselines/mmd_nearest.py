@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import account_vectors
+from coverage_lab.evaluate.baselines.account_vectors import account_vectors
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 from coverage_lab.evaluate.baselines.mmd import MEDIAN_OF, MULTIPLES, median_distance
 from coverage_lab.evaluate.baselines.ordinary import ordinary_vectors
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
 from coverage_lab.measures import feature_sums, fourier_frequencies
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.protocol import Sample
+from coverage_lab.evaluate.baselines.baseline import Sample
 
 
 def ordinary_vectors(train: Sample, most: int, *, seed: int) -> NDArray[np.float32]:

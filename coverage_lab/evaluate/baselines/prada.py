@@ -8,8 +8,8 @@ import numpy as np
 from coverage_kernels.causal_novelty import causal_novelty
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import each_account
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
+from coverage_lab.evaluate.baselines.account_vectors import each_account
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 
 #: Shapiro and Wilk's W is defined from 3 values; its coefficients are trusted to 5,000.
 _FEWEST, _MOST = 3, 5000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.evaluate.baselines.gather import account_vectors
-from coverage_lab.evaluate.baselines.protocol import Sample, Score
+from coverage_lab.evaluate.baselines.account_vectors import account_vectors
+from coverage_lab.evaluate.baselines.baseline import Sample, Score
 from coverage_lab.measures import gram, rke, vendi
 
 #: Accounts whose Gram matrices are held at once (75 MB at d = 384).

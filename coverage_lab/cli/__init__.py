@@ -1,0 +1,76 @@
+"""The command line: `coverage-lab run | explain | calibrate | simulate | evaluate | atlas | state | …`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import coverage_lab
+from coverage_lab.cli.atlas import atlas_app
+from coverage_lab.cli.calibrate import calibrate
+from coverage_lab.cli.evaluate import evaluate
+from coverage_lab.cli.explain import explain
+from coverage_lab.cli.run import run
+from coverage_lab.cli.serve import serve
+from coverage_lab.cli.simulate import simulate
+from coverage_lab.cli.state import state_app
+from coverage_lab.cli.terminal import err, out
+from coverage_lab.errors import CoverageLabError
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 unexpected failure; 2 bad option or config, or a missing extra; 3 traffic that can't be
+read; 4 damaged atlas or one of another encoder; 5 output folder or disk; 130 interrupted (run the same
+command again to go on from where it stopped).
+"""
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="coverage-lab",
+    help="Is this account using the model, or harvesting it? Prompt-coverage analysis of API traffic.\n\n"
+    "Start with `coverage-lab simulate DAY` and `coverage-lab run DAY/traffic.parquet RESULTS`."
+    f"\n\n{EXIT_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for command in (run, explain, calibrate, simulate, evaluate):
+    app.command()(command)
+app.add_typer(atlas_app, name="atlas")
+app.command()(serve)
+app.add_typer(state_app, name="state")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(coverage_lab.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on become one line and an exit code."""
+    try:
+        app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            err.print(
+                "coverage-lab: interrupted; for `run`, the same command again goes on from where it stopped",
+                markup=False,
+                soft_wrap=True,
+            )
+        raise
+    except CoverageLabError as error:
+        err.print(f"coverage-lab: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,95 @@
+"""Options that several commands share, and how their texts become values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coverage_lab.config import RunConfig, load_config
+from coverage_lab.errors import ConfigError
+
+
+class EncoderChoice(StrEnum):
+    """Encoders that ship with the package."""
+
+    static = "static"
+    minilm = "minilm"
+
+
+class RunEncoderChoice(StrEnum):
+    """What `run` and `serve` can judge with: an encoder, or both in turn."""
+
+    static = "static"
+    minilm = "minilm"
+    cascade = "cascade"
+
+
+class Precision(StrEnum):
+    """What a transformer computes in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file; `configs/default.toml` lists every key with its meaning."),
+]
+
+
+EncoderOption = Annotated[
+    EncoderChoice | None,
+    typer.Option(
+        "--encoder",
+        help="`minilm`: a transformer, the default where a GPU is found. `static`: its distilled word "
+        "vectors, much faster, the default on a CPU.",
+    ),
+]
+
+
+RunEncoderOption = Annotated[
+    RunEncoderChoice | None,
+    typer.Option(
+        "--encoder",
+        help="`minilm`: a transformer, the default where a GPU is found. `static`: its distilled word "
+        "vectors, much faster, the default on a CPU. `cascade`: `static` for all accounts, `minilm` for "
+        "those that it can't clear.",
+    ),
+]
+
+
+StateArgument = Annotated[
+    str,
+    typer.Argument(metavar="STATE", help="Folder or address of the table, as `run --state` was given it."),
+]
+
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def configured(config: Path | None, encoder: EncoderChoice | RunEncoderChoice | None) -> RunConfig:
+    """Load the config that `--config` names, with the encoder that `--encoder` names."""
+    settings = load_config(config)
+    return settings if encoder is None else settings.with_encoder(encoder.value)
+
+
+def three_cells(cells: str) -> tuple[int, int, int]:
+    """Read `--cells`: how many coarse, middle and fine cells."""
+    example = "64,512,4096"
+    sizes = numbers_of(cells, option="--cells", example=example)
+    if len(sizes) != 3:
+        raise ConfigError(f"--cells {cells!r}: expected three numbers such as {example}")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def numbers_of(text: str, *, option: str, example: str) -> tuple[int, ...]:
+    """Read whole numbers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r}: expected numbers such as {example}") from error

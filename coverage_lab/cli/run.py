@@ -1,0 +1,119 @@
+"""`coverage-lab run`: judge a day of traffic."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coverage_lab.cli.options import (
+    ConfigOption,
+    RunEncoderOption,
+    configured,
+)
+from coverage_lab.cli.terminal import out, progress_bars
+from coverage_lab.errors import ConfigError
+
+
+def run(
+    traffic: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="Parquet, JSONL or Arrow IPC: a file, a folder (hive partitions too) or a quoted glob. "
+            "Columns `account_id`, `timestamp`, `prompt`; other names are mapped in the config.",
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")],
+    config: ConfigOption = None,
+    encoder: RunEncoderOption = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Work in Ray actors (`job.ray` in the config); same tables.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in OUTPUT.")] = False,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            help="Table of account states, a folder or an address (`s3://…`; keys from the environment): "
+            "judge accounts by this day and those before (`state.window_days`), and count the day once."
+        ),
+    ] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="With --state: the day that INPUT is counted for."),
+    ] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="With --state: replace what was counted for --day.")
+    ] = False,
+    allow_repeated_files: Annotated[
+        bool,
+        typer.Option(
+            "--allow-repeated-files",
+            help="With --state: count files whose content another day or another file of INPUT has.",
+        ),
+    ] = False,
+) -> None:
+    """Judge a day of traffic: how each account's coverage grew, how that compares, score and reasons.
+
+    Writes to OUTPUT: `report.html` (start here), `accounts.parquet`, `curves.parquet`, `cells.parquet`,
+    `flags.parquet`, `quarantine.parquet` (rows that could not be used, and why) and `run.json`.
+    A run that was interrupted goes on when the same command is given again.
+
+    Example: `coverage-lab run 'traffic/day=2026-01-15/*.parquet' results --encoder static`
+    """
+    from coverage_lab.jobs import StateDay, run_job
+    from coverage_lab.report import top_accounts_table
+
+    settings = configured(config, encoder)
+    counted = None
+    if state is not None and day is not None:
+        counted = StateDay(state, day.date(), recompute, allow_repeated_files)
+    elif state is not None or day is not None:
+        raise ConfigError("--state and --day: expected both or neither, got one")
+    elif recompute or allow_repeated_files:
+        raise ConfigError("--recompute and --allow-repeated-files: expected --state beside them, got none")
+    worked: set[str] = set()
+    with progress_bars() as progress:
+
+        def noted(stage: str, done: int, total: int | None) -> None:
+            worked.add(stage)
+            progress(stage, done, total)
+
+        manifest = run_job(
+            traffic, output, settings, ray=ray, overwrite=overwrite, state=counted, progress=noted
+        )
+    out.print(top_accounts_table(output / "accounts.parquet"))
+    counts, verdicts = manifest["counts"], manifest["verdicts"]
+    assert isinstance(counts, dict)
+    assert isinstance(verdicts, dict)
+    out.print(
+        f"{counts['rows_in']:,} rows in = {counts['rows_used']:,} used + {counts['rows_quarantined']:,} "
+        f"quarantined; {counts['accounts']:,} accounts: "
+        + ", ".join(f"{number:,} {verdict}" for verdict, number in verdicts.items())
+    )
+    discoveries = manifest.get("discoveries")
+    if isinstance(discoveries, dict):
+        out.print(
+            f"Discoveries among {discoveries['judged']:,} judged accounts: {discoveries['found']:,} "
+            f"(q at most {discoveries['rate']:g})."
+        )
+        if discoveries["note"]:
+            out.print(discoveries["note"])
+    _print_state(manifest.get("state"))
+    if "done" not in worked:
+        out.print(f"This very run was finished on {manifest['created']}; nothing was computed again.")
+    out.print(f"Report: {output / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _print_state(told: object) -> None:
+    if not isinstance(told, dict):
+        return
+    for name, original in told["repeated_files"].items():
+        out.print(f"Not read: {name}, whose content {original} has.", markup=False)
+    out.print(
+        f"Judged by the days from {told['window']['first']} to {told['day']}; the day is in {told['url']}.",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,34 @@
+"""`coverage-lab serve`: scores over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from coverage_lab.cli.options import (
+    ConfigOption,
+    RunEncoderOption,
+    configured,
+)
+from coverage_lab.errors import MissingExtraError
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address; any but loopback needs an API key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8711,
+    config: ConfigOption = None,
+    encoder: RunEncoderOption = None,
+) -> None:
+    """Score accounts over HTTP: POST /v1/score, GET /healthz, /docs.
+
+    The API key is read from the environment variable COVERAGE_LAB_API_KEY; without one only loopback
+    addresses are served.
+
+    Example: `coverage-lab serve --encoder static`, then open http://127.0.0.1:8711/docs
+    """
+    try:
+        from coverage_lab.service import serve_forever
+    except ImportError as error:
+        raise MissingExtraError("fastapi and uvicorn", "service", "serve") from error
+    serve_forever(configured(config, encoder), host=host, port=port)

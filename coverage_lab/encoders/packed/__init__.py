@@ -1,0 +1,1 @@
+"""A BERT without padding: texts lie one after the other."""

@@ -1,5 +1,0 @@
-"""A day of sample traffic from written generators, so that the demo needs no outside data."""
-
-from coverage_lab.evaluate.simulate.day import SimulatedDay, simulate_day, write_day
-
-__all__ = ["SimulatedDay", "simulate_day", "write_day"]

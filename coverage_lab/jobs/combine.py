@@ -1,0 +1,117 @@
+"""The buckets' tables put together, and what can only be said of all accounts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from coverage_lab.config import DetectConfig
+from coverage_lab.detect import Scorecard
+from coverage_lab.detect.fdr import smallest_discovery
+from coverage_lab.detect.judge import judged_together
+from coverage_lab.files.output_folder import OutputFolder
+from coverage_lab.jobs.external_sort import column_of, write_sorted
+from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
+
+#: Share of false ones among the discoveries, on average, at which a run counts its discoveries.
+DISCOVERY_RATE = 0.1
+
+_SCHEMAS = {"accounts": ACCOUNTS, "flags": FLAGS, "curves": CURVES, "cells": CELLS, "quarantine": QUARANTINE}
+_STREAMED = ("curves", "cells", "quarantine")
+
+
+def gather(folder: OutputFolder, parts: Sequence[Path], config: DetectConfig) -> None:
+    """Put the parts' tables together in the output folder.
+
+    `accounts` and `flags` are sorted by account and get their q-values here, in row groups of one size;
+    `curves`, `cells` and `quarantine` are streamed in bucket order, each account's rows together. Held are a
+    few numbers an account, never all rows of a table.
+    """
+    files = {name: [part / f"{name}.parquet" for part in parts] for name in _SCHEMAS}
+    q_values = _q_values(files["accounts"], config)
+    of_flags = _of_flags(files["accounts"], files["flags"], q_values)
+    for name, column in (("accounts", q_values), ("flags", of_flags)):
+        with folder.whole_file(f"{name}.parquet") as target:
+            write_sorted(
+                files[name], target, schema=_SCHEMAS[name], q_values=column, scratch=folder.work / "sorting"
+            )
+    files["quarantine"].insert(0, folder.work / "quarantine.parquet")
+    for name in _STREAMED:
+        with (
+            folder.whole_file(f"{name}.parquet") as target,
+            pq.ParquetWriter(target, _SCHEMAS[name], compression="zstd") as writer,
+        ):
+            for file in files[name]:
+                for batch in pq.ParquetFile(file).iter_batches():
+                    writer.write_batch(batch)
+
+
+def _q_values(files: Sequence[Path], config: DetectConfig) -> pa.Array:
+    """One a row, in the order of `files`."""
+    names = ["prompts", "p_value", "q_value"]
+    narrow = pa.table({name: column_of(files, name) for name in names})
+    return judged_together(narrow, config)["q_value"].combine_chunks()
+
+
+def _of_flags(accounts: Sequence[Path], flags: Sequence[Path], q_values: pa.Array) -> pa.Array:
+    """Each flag's q-value: that of its account, which is in the same part."""
+    found = [pa.array([], pa.float64())]
+    row = 0
+    for account_file, flag_file in zip(accounts, flags, strict=True):
+        ids, flagged = column_of([account_file], "account_id"), column_of([flag_file], "account_id")
+        where = pc.index_in(flagged, value_set=ids.combine_chunks()).combine_chunks()
+        found.append(q_values[row : row + len(ids)].take(where))
+        row += len(ids)
+    return pa.concat_arrays(found)
+
+
+def discoveries(
+    accounts: pa.Table, scorecard: Scorecard | None, *, over_time: bool = False
+) -> dict[str, object] | None:
+    """Tell how many accounts stand out of the whole run, and whether its calibration lets any.
+
+    Parameters
+    ----------
+    accounts : Table
+        With the column `q_value`.
+    over_time : bool
+        The p-values are those of all looks at an account, so they are as fine as the scorecard's grown
+        accounts are many.
+
+    Returns
+    -------
+    dict or None
+        `rate`, the share of false ones allowed on average; `judged`, accounts with a q-value; `found`,
+        those with q ≤ rate; `fewest`, how many must reach the smallest p together before any is found; and
+        `note`, a sentence where that is more than one, else None. None where nothing was judged.
+    """
+    q = accounts["q_value"].drop_null()
+    if scorecard is None or not len(q):
+        return None
+    compared = scorecard.calibration.neighbours
+    if over_time and scorecard.growth is not None:
+        compared = max(compared, len(scorecard.growth.trajectories().highest))
+    fewest = smallest_discovery(compared, len(q), q=DISCOVERY_RATE)
+    return {
+        "rate": DISCOVERY_RATE,
+        "judged": len(q),
+        "found": pc.sum(pc.less_equal(q, DISCOVERY_RATE)).as_py(),
+        "fewest": fewest,
+        "note": _note(fewest, len(q), compared),
+    }
+
+
+def _note(fewest: int, judged: int, compared: int) -> str | None:
+    if fewest == 1:
+        return None
+    start = f"With {compared:,} calibration accounts to compare each of {judged:,} judged accounts with, "
+    if fewest > judged:
+        return f"{start}no account can be a discovery (q at most {DISCOVERY_RATE:g}), whatever it scores."
+    return (
+        f"{start}no account can be a discovery (q at most {DISCOVERY_RATE:g}) by itself: at least {fewest:,} "
+        "must reach the smallest p together."
+    )

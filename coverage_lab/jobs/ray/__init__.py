@@ -1,0 +1,1 @@
+"""The job's bucket stage on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Account states kept between days, in a Delta Lake table."""

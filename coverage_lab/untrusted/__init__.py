@@ -1,0 +1,1 @@
+"""Text from outside (ids, labels, errors) made safe to show, embed or paste."""
