@@ -21,7 +21,6 @@ from coverage_lab.atlas import (
     Atlas,
     check_encoder,
     default_atlas,
-    describe,
     fit_atlas,
     load_atlas,
     model,
@@ -542,23 +541,3 @@ def test_default_atlases(tmp_path: Path, atlas: Atlas, monkeypatch: pytest.Monke
         default_atlas("static")
     save_atlas(atlas, tmp_path / "data" / "static")
     _assert_equal(default_atlas("static"), atlas)
-
-
-def test_describe_by_hand() -> None:
-    atlas = replace(
-        _by_hand(np.eye(4, dtype=np.float32)),
-        masses=(np.array([1.0]), np.array([0.25, 0.75]), np.array([0.1, 0.4, 0.4, 0.1])),
-        labels=(("all",), ("a", "b"), ("p", "q", "r", "s")),
-    )
-    coarse, middle, fine = describe(atlas, top=2)
-    assert (coarse.level, coarse.cells, coarse.effective_cells, coarse.top) == (
-        "coarse",
-        1,
-        1.0,
-        ((0, "all", 1.0),),
-    )
-    assert middle.effective_cells == pytest.approx(1 / (1 / 16 + 9 / 16))
-    assert middle.top == ((1, "b", 0.75), (0, "a", 0.25))
-    assert fine.mass_quantiles == pytest.approx((0.1, 0.1, 0.25, 0.4, 0.4))
-    assert fine.top == ((1, "q", 0.4), (2, "r", 0.4))
-    assert len(describe(atlas, top=4)[2].top) == 4

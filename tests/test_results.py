@@ -28,7 +28,6 @@ from coverage_lab.evaluate.results import (
     Figures,
     Results,
     RunDescription,
-    markdown,
     summarise,
     table,
 )
@@ -229,7 +228,7 @@ def test_headline_is_at_1000_or_the_largest_size_with_results(results: Results):
     )
     assert only_innocent.headline_size is None
     assert only_innocent.headline() == []
-    assert "No size has both" in markdown(only_innocent)
+    assert "No size has both" in terminal(only_innocent, 200)
 
 
 def test_roles_and_the_best_baseline(results: Results):
@@ -432,27 +431,10 @@ def hostile_methods(scored: ScoredAccounts) -> Results:
     return summarise(replace(scored, scores=scores), settings=settings, seed=9)
 
 
-def test_names_cannot_steer_terminal_or_markdown(scored: ScoredAccounts):
-    found = hostile_methods(scored)
-    assert "\x1b" not in terminal(found, 200)
-    text = markdown(found)
+def test_names_cannot_steer_the_terminal(scored: ScoredAccounts):
+    text = terminal(hostile_methods(scored), 200)
     assert "\x1b" not in text
     assert "\u202e" not in text
-    assert "<" not in text
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
-    assert not re.search(r"(?<!\\)`", text)
-
-
-def test_markdown_says_where_the_figures_hold_and_which_corpora_are_hardest(results: Results):
-    text = markdown(results)
-    assert REPLAYED in text.splitlines()[0]
-    ours = results.headline()[0]
-    low, high = ours.tpr_1pct_interval.low, ours.tpr_1pct_interval.high
-    assert f"| **ours** | {ours.auroc:.3f} [" in text
-    assert f"| {ours.tpr_1pct:.2f} [{low:.2f}, {high:.2f}] | {ours.tpr_01pct:.2f} |" in text
-    assert f"{REPLAYED}: A_one {ours.tpr_by_corpus[0].share:.2f}" in text
-    assert text.endswith("\n")
 
 
 class Page(HTMLParser):

@@ -11,10 +11,12 @@ from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate.benchmark_accounts import draw_benchmark_accounts
 from coverage_lab.evaluate.instructions import PAYLOAD, TRACE
 from coverage_lab.evaluate.prompt_pool import PERSON_PROMPTS, PromptPool, build_prompt_pool
-from coverage_lab.evaluate.sampler import BENIGN, LEAST, MIXED, PURE, SPLIT, AccountSampler
+from coverage_lab.evaluate.sampler import LEAST, MIXED, PURE, SPLIT, AccountSampler
+from coverage_lab.evaluate.scored_accounts import APART_KINDS, BENIGN_KINDS
 
 FOLDS = 3
-EVERY = [*((kind, "") for kind in BENIGN), *(("harvest", rung) for rung in (*PURE, *MIXED, *SPLIT))]
+INNOCENT = (*BENIGN_KINDS, *APART_KINDS)
+EVERY = [*((kind, "") for kind in INNOCENT), *(("harvest", rung) for rung in (*PURE, *MIXED, *SPLIT))]
 
 
 def banked(corpora, *, folds=FOLDS) -> PromptPool:

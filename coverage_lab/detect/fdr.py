@@ -58,28 +58,6 @@ def adjusted_p(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def benjamini_hochberg(p: NDArray[np.float64], *, q: float) -> NDArray[np.bool_]:
-    """Tell which accounts are discoveries when at most a share q of them may be false, on average.
-
-    The conditions are those of `adjusted_p`, of which this is ``adjusted_p(p) <= q``.
-
-    Parameters
-    ----------
-    p : float64 (A,)
-        In [0, 1]; NaN = not judged, never a discovery and not counted.
-    q : float
-        False discovery rate, in (0, 1).
-
-    Returns
-    -------
-    bool (A,)
-        All False where nothing can be told from chance.
-    """
-    _check_rate(q)
-    found: NDArray[np.bool_] = adjusted_p(p) <= q
-    return found
-
-
 def smallest_discovery(calibration: int, accounts: int, *, q: float) -> int:
     """How many accounts must reach the smallest p together before any of them is a discovery.
 
@@ -111,7 +89,8 @@ def smallest_discovery(calibration: int, accounts: int, *, q: float) -> int:
     >>> smallest_discovery(500, 10_000, q=0.1)
     200
     """
-    _check_rate(q)
+    if not 0 < q < 1:
+        raise ValueError(f"q must be between 0 and 1, got {q}")
     if calibration < 1 or accounts < 1:
         raise ValueError(
             f"calibration and accounts must be at least 1, got {calibration} and {accounts}: "
@@ -125,8 +104,3 @@ def smallest_discovery(calibration: int, accounts: int, *, q: float) -> int:
     while smallest * (accounts / count) > q:
         count += 1
     return count
-
-
-def _check_rate(q: float) -> None:
-    if not 0 < q < 1:
-        raise ValueError(f"q must be between 0 and 1, got {q}")

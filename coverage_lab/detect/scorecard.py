@@ -32,9 +32,6 @@ from coverage_lab.detect.features import FEATURES, Features
 from coverage_lab.detect.trajectory import Trajectories
 from coverage_lab.errors import ConfigError
 
-#: Names of the points that are added after those of `FEATURES`.
-STYLE, WORDING, TEMPLATE = "style", "wording", "template"
-
 #: Openings that are no more alike than this earn no relief.
 VARIED = 0.3
 #: Norm below which a mean is no direction.
@@ -196,7 +193,7 @@ class Scorecard(_Frozen):
         Returns
         -------
         float64 (A, F + 3)
-            One column a feature, then `STYLE`, `WORDING` and `TEMPLATE`; positive = towards harvesting.
+            One column a feature, then style, wording and template; positive = towards harvesting.
         """
         z = self.standardised(features)
         columns = []

@@ -30,7 +30,7 @@ class Trajectories:
         Rising numbers of prompts. The last is the *horizon*: up to there an account may be looked at.
     score : float64 (M, L)
         Score of each account's first ``sizes[l]`` prompts; NaN from where the account has fewer.
-        Accounts that stop before the horizon are not used: a nearer one (`up_to`) uses more of them.
+        Accounts that stop before the horizon are not used: a nearer one uses more of them.
         The order of the accounts must not depend on their scores.
 
     Raises
@@ -61,11 +61,6 @@ class Trajectories:
         flat = self.sizes[self._usual[1] <= 0]
         if len(flat):
             raise ValueError(f"score: calibration accounts do not differ at {flat[0]} prompts")
-
-    def up_to(self, prompts: int) -> Trajectories:
-        """Leave out the sizes above `prompts`: a nearer horizon, that more accounts reach."""
-        kept = int(np.searchsorted(self.sizes, prompts, side="right"))
-        return Trajectories(self.sizes[:kept], self.score[:, :kept])
 
     def standing(self, score: NDArray[np.float64], prompts: NDArray[np.int64]) -> NDArray[np.float64]:
         """How high a score is among benign accounts of its size: 0 = their median, 1 = their 95th percentile.

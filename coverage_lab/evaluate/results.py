@@ -1,9 +1,8 @@
-"""What a benchmark run says: typed results, the same bytes each time, for terminals and READMEs."""
+"""What a benchmark run says: typed results, the same bytes each time, for terminals and pages."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -581,57 +580,3 @@ def _stacked(text: str, interval: Interval | None, digits: int) -> Text:
 def interval_text(interval: Interval | None, digits: int = 2) -> str:
     """An interval as '[low, high]'; '' for ``None``."""
     return "" if interval is None else f"[{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-
-
-_MARKDOWN_SIGNS = re.compile(r"([\\`*\[\]|~#])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
-
-
-def _markdown_text(name: str) -> str:
-    plain = shown(name).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN_SIGNS.sub(lambda match: f"\\{match.group()}", plain)
-
-
-def markdown(results: Results) -> str:
-    """The headline table for a README, with false alarms by kind and the hardest corpora below it.
-
-    Returns
-    -------
-    str
-        GitHub-flavoured Markdown that ends in a newline. Names can't start markup or HTML.
-    """
-    sizes = other_sizes(results)
-    heads = ["method", "AUROC", "TPR at 1% FPR", "TPR at 0.1% FPR", *[f"TPR at 1%, n = {n:,}" for n in sizes]]
-    lines = [
-        f"**{headline_title(results)}**",
-        "",
-        f"| {' | '.join(heads)} |",
-        f"|---|{'---:|' * (len(heads) - 1)}",
-    ]
-    for each in results.headline():
-        name = _markdown_text(each.method)
-        cells = [
-            f"**{name}**" if each.role == "detector" else name,
-            f"{number(each.auroc, 3)} {interval_text(each.auroc_interval, 3)}".rstrip(),
-            f"{number(each.tpr_1pct)} {interval_text(each.tpr_1pct_interval)}".rstrip(),
-            number(each.tpr_01pct),
-            *[tpr_text(results, each.method, size) for size in sizes],
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", caption(results)]
-    first = next(iter(results.headline()), None)
-    if first is not None and first.fpr_by_kind:
-        kinds = ", ".join(
-            f"{_markdown_text(row.name)} {100 * row.share:.1f}% of {row.accounts:,}"
-            for row in first.fpr_by_kind
-        )
-        hardest = ", ".join(
-            f"{_markdown_text(row.name)} {number(row.share)}" for row in first.tpr_by_corpus[:5]
-        )
-        name = _markdown_text(first.method)
-        lines += [
-            "",
-            f"False alarms of {name} by kind at the 1% threshold: {kinds}.",
-            "",
-            f"Corpora that {name} finds least of at the 1% threshold, {REPLAYED}: {hardest}.",
-        ]
-    return "\n".join(lines) + "\n"

@@ -15,14 +15,10 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.feature_extraction.text import HashingVectorizer
 from threadpoolctl import threadpool_limits
 
-from coverage_lab.detect.fit import ORDINARY
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate.prompt_pool import PromptPool
 
 Rows = NDArray[np.int64]
-
-#: Kinds that a verdict must not harm; evaluation runs and research are told apart by their archetype.
-BENIGN = (*ORDINARY, "evaluation_run", "red_team")
 
 #: Rungs of a harvest that one account makes alone, without ordinary traffic in it.
 PURE = ("in_order", "shuffled", "deduplicated", "paced", "trace_template")
@@ -50,7 +46,7 @@ class Plan:
     Attributes
     ----------
     kind : str
-        One of `BENIGN`, or "harvest".
+        One of `scored_accounts.KINDS`.
     rung : str
         Of harvests; "" of benign accounts.
     corpora : tuple of str
@@ -118,7 +114,7 @@ class AccountSampler:
         Parameters
         ----------
         kind : str
-            One of `BENIGN`, or "harvest".
+            One of `scored_accounts.KINDS`.
         rung : str
             Of a harvest: one of `PURE`, `MIXED` or `SPLIT`.
 
