@@ -1,32 +1,42 @@
 """Runs day after day: each day counted once, judged over the window, taken out, forgotten, killed."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
-import threading
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.commands import TABLES, WORDS, call, write
-from support.traced import HashEncoder, a_scorecard, tiny_atlas
+from support import daily_state
+from support.commands import call, python, write
+from support.daily_state import (
+    CONFIG,
+    FIRST,
+    SEEN,
+    SETTINGS,
+    binding,
+    contents,
+    count,
+    count_all,
+    day_number,
+    every_byte,
+    outputs,
+    stand_in,
+    together,
+    traffic_of,
+)
+from support.traced import HashEncoder, tiny_atlas
 
-import coverage_lab.jobs.run
 from coverage_lab.accounts import merge, trace_prompts
 from coverage_lab.config import RunConfig
-from coverage_lab.detect import Judge, judge_states
+from coverage_lab.detect import judge_states
 from coverage_lab.detect.judge import judged_together
-from coverage_lab.detect.scorecard import load_scorecard
 from coverage_lab.errors import ConfigError, MissingExtraError, OutputError, TrafficError
-from coverage_lab.jobs import StateDay, run_job
+from coverage_lab.jobs import StateDay, analyze, run_job
 from coverage_lab.schema import STATE_PARTITIONS, STATES, STATES_VERSION, TRAFFIC
-from coverage_lab.state import day as state_day
 from coverage_lab.state.maintenance import (
     forget_account,
     migrate_state,
@@ -38,110 +48,14 @@ from coverage_lab.state.store import StateStore
 from coverage_lab.state.table import Binding, StateTable, open_or_create, state_url
 from coverage_lab.traffic import find_sources
 
-SETTINGS = {
-    "encoder": {"name": "static"},
-    "job": {"buckets": 2, "threads": 1},
-    "detect": {"min_prompts": 10, "review_p": 0.9, "watch_p": 0.99},
-}
-CONFIG = RunConfig.model_validate(SETTINGS)
-FIRST = date(2026, 1, 10)
-CARD = Path(os.environ.get("DAILY_STATE_CARD", "unset"))
-
-
-def stand_in(config, **_):
-    """A judge without a model, in place of the one that the config names."""
-    return Judge(HashEncoder(), tiny_atlas(), load_scorecard(CARD), config.detect, config.digest())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def judge(tmp_path_factory):
-    global CARD
-    CARD = tmp_path_factory.mktemp("card") / "card.json"
-    CARD.write_text(a_scorecard().model_dump_json())
-    os.environ["DAILY_STATE_CARD"] = str(CARD)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coverage_lab.jobs.run, "load_judge", stand_in)
-        # The page is a fifth of so small a run's time, and says nothing here.
-        patch.setattr(coverage_lab.jobs.run, "write_report", lambda target, **_: target.write_text("page"))
-        yield stand_in
-    del os.environ["DAILY_STATE_CARD"]
-
-
-def traffic_of(day: date, accounts=("ann", "bob", "cho"), *, prompts=14, seed=0) -> pa.Table:
-    """Our own words, some of them again and again, for some accounts on one day."""
-    rng = np.random.default_rng([seed, day.toordinal(), *map(ord, "".join(accounts))])
-    rows = [(account, i) for account in accounts for i in range(prompts)]
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return pa.table(
-        {
-            "account_id": [account for account, _ in rows],
-            "timestamp": pa.array([start + timedelta(seconds=30 * i) for _, i in rows]).cast(
-                TRAFFIC.field("timestamp").type
-            ),
-            "prompt": [f"Explain {' and '.join(rng.choice(WORDS[:9], 2))} please" for _ in rows],
-            "end_user": [f"user {i % 3} of {account}" for account, i in rows],
-        }
-    )
-
-
-def day_number(n: int) -> date:
-    return FIRST + timedelta(days=n)
-
-
-#: Accounts of each of four days; dan comes once, ann stays away once.
-SEEN = (("ann", "bob"), ("ann", "bob", "dan"), ("bob", "cho"), ("ann", "bob", "cho"))
-
-
-@pytest.fixture(scope="module")
-def days(tmp_path_factory):
-    """Files of four days."""
-    folder = tmp_path_factory.mktemp("days")
-    return [
-        write(traffic_of(day_number(n), accounts), folder / f"day-{n}.parquet")
-        for n, accounts in enumerate(SEEN)
-    ]
-
-
-def count(file, out, state, n, config=CONFIG, **options):
-    return run_job(file, out, config, state=StateDay(state, day_number(n), **options))
-
-
-def count_all(days, folder, config=CONFIG):
-    """Run the days one after the other; returns state, outputs, and keeps the state after each."""
-    state = folder / "state"
-    outs = [folder / f"out-{n}" for n in range(len(days))]
-    for n, file in enumerate(days):
-        count(file, outs[n], state, n, config)
-        shutil.copytree(state, folder / f"after-{n + 1}")
-    return state, outs
-
-
-@pytest.fixture(scope="module")
-def undisturbed(days, tmp_path_factory):
-    return count_all(days, tmp_path_factory.mktemp("undisturbed"))
+judge, days, undisturbed = daily_state.judge, daily_state.days, daily_state.undisturbed
+all_at_once = daily_state.all_at_once
 
 
 @pytest.fixture
 def after(undisturbed, tmp_path):
     """Give a copy of the state after so many days."""
     return lambda n: shutil.copytree(undisturbed[0].parent / f"after-{n}", tmp_path / "state")
-
-
-def contents(state) -> dict[str, list[dict]]:
-    """Rows of the newest version, by day."""
-    table = StateTable(str(state))
-    found: dict[str, list[dict]] = {}
-    for file in table.files():
-        rows = pq.read_table(Path(state) / file.path, partitioning=None).to_pylist()
-        found.setdefault(file.day.isoformat(), []).extend(rows)
-    for rows in found.values():
-        rows.sort(key=lambda row: row["account_id"])
-    # NaN is not itself, its text is.
-    return json.loads(json.dumps(found, default=str).replace("NaN", '"NaN"'))
-
-
-def outputs(out) -> dict[str, bytes]:
-    return {name: (out / f"{name}.parquet").read_bytes() for name in TABLES}
 
 
 def versions(state) -> int:
@@ -270,10 +184,6 @@ def test_rollback_is_as_if_the_day_had_never_been_counted(days, tmp_path, after,
         rollback_day(state, date(2020, 1, 1))
 
 
-def every_byte(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
 def where_is(folder: Path, name: str) -> list[str]:
     """Files that hold a name as it stands, or in a column."""
     found = [path for path, text in every_byte(folder).items() if name.encode() in text]
@@ -370,39 +280,27 @@ def test_an_empty_day_is_a_day(tmp_path):
         count(write(traffic_of(FIRST), tmp_path / "full.parquet"), tmp_path / "o", tmp_path / "state", 0)
 
 
-# The process that is killed: it forks before Delta Lake starts threads, so that it imports everything once.
-KILLED_BEGINS = """
-import os, signal, sys
-from pathlib import Path
-import test_daily_state as t
-import coverage_lab.jobs.run as run
-run.load_judge = t.stand_in
-here, day = Path(sys.argv[1]), Path(sys.argv[2])
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 KILLED = (
-    KILLED_BEGINS
+    daily_state.KILLED_BEGINS
     + """
 def arranged(point):
-    from coverage_lab.jobs import state, state_day, state_store
+    from coverage_lab.state import store, table
     if point == "before-commit":
-        state.StateTable.commit = die
+        table.StateTable.commit = die
     elif point == "after-commit":
         run._report = die
     elif point == "between-commit-and-clean-up":
-        whole = state.StateTable.commit
+        whole = table.StateTable.commit
         def commit(*a, **k):
             whole(*a, **k)
             die()
-        state.StateTable.commit = commit
+        table.StateTable.commit = commit
     elif point == "writing-files":
         def some(self, local, path):
             Path(self._url, path).parent.mkdir(parents=True)
             Path(self._url, path).write_bytes(local.read_bytes()[:99])
             die()
-        state_store.StateStore.put = some
+        store.StateStore.put = some
     elif point == "in-a-bucket":
         work, done = run.work_bucket, []
         def some_buckets(*a, **k):
@@ -411,7 +309,7 @@ def arranged(point):
             done.append(work(*a, **k))
         run.work_bucket = some_buckets
 
-for point in t.POINTS:
+for point in sys.argv[3:]:
     child = os.fork()
     if not child:
         arranged(point)
@@ -429,14 +327,7 @@ def killed(days, undisturbed, tmp_path_factory):
     here = tmp_path_factory.mktemp("killed")
     for point in POINTS:
         shutil.copytree(undisturbed[0].parent / "after-2", here / point / "state")
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(here), str(days[2])],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-        check=False,
-    )
+    done = python(KILLED, here, days[2], *POINTS)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [int(line) for line in done.stdout.split()] == [signal.SIGKILL] * len(POINTS), done.stderr[-2000:]
     return here
@@ -458,40 +349,6 @@ def test_killed_and_started_again_counts_the_day_once(point, killed, days, undis
     # And the next day is the same too.
     count(days[3], killed / point / "out-3", state, 3)
     assert outputs(killed / point / "out-3") == outputs(undisturbed[1][3])
-
-
-def together(*calls):
-    """Run in threads at once; returns what each raised."""
-    raised = [None] * len(calls)
-
-    def one(i):
-        try:
-            calls[i]()
-        except Exception as error:
-            raised[i] = error
-
-    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(calls))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return raised
-
-
-@pytest.fixture
-def all_at_once(monkeypatch):
-    """Nobody commits before everybody has looked at the table."""
-
-    def arranged(runs):
-        barrier, commit = threading.Barrier(runs), state_day.DayRun.commit
-
-        def waiting(self, parts, *, placed):
-            barrier.wait(60)
-            return commit(self, parts, placed=placed)
-
-        monkeypatch.setattr(state_day.DayRun, "commit", waiting)
-
-    return arranged
 
 
 def test_two_days_at_once_both_land(days, tmp_path, all_at_once, undisturbed):
@@ -685,10 +542,6 @@ def other_columns(state):
     )
 
 
-def binding():
-    return Binding(HashEncoder.id, tiny_atlas().id)
-
-
 @pytest.mark.parametrize(
     ("hostile", "words"),
     [
@@ -836,9 +689,7 @@ def test_options_that_need_each_other(options, words, days, tmp_path, capsys):
 
 
 def test_analyze_takes_a_day(days, tmp_path):
-    result = coverage_lab.jobs.analyze(
-        pq.read_table(days[0]), config=CONFIG, state=StateDay(tmp_path / "state", FIRST)
-    )
+    result = analyze(pq.read_table(days[0]), config=CONFIG, state=StateDay(tmp_path / "state", FIRST))
     assert result.accounts["prompts"].to_pylist() == [14, 14]
     assert list(StateTable(str(tmp_path / "state")).days()) == [FIRST]
     assert find_sources(days[0])

@@ -229,10 +229,11 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from coverage_lab.config import RunConfig
-from coverage_lab.jobs import gather, merging, output, reading, run
+from coverage_lab.files import output_folder
+from coverage_lab.jobs import combine, external_sort, ingest, run
 point, address, day, out, config = sys.argv[1:]
 config = RunConfig.model_validate_json(config)
-reading.SMALLEST_SHARE = 1
+ingest.SMALLEST_SHARE = 1
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 def progress(stage, done, total):
@@ -241,11 +242,11 @@ def progress(stage, done, total):
 if point == "before work": run._work = die
 if point == "before gather": run.gather = die
 if point == "in gather":
-    written = gather.write_sorted
-    gather.write_sorted = lambda *a, **k: die() if a[1].name.startswith("flags") else written(*a, **k)
-if point == "in sorting": merging._deal = die
+    written = combine.write_sorted
+    combine.write_sorted = lambda *a, **k: die() if a[1].name.startswith("flags") else written(*a, **k)
+if point == "in sorting": external_sort._deal = die
 if point == "before report": run.write_report = die
-if point == "before finish": output.OutputFolder.finish = die
+if point == "before finish": output_folder.OutputFolder.finish = die
 job = config.job.model_copy(update={"ray": config.job.ray.model_copy(update={"address": address})})
 run.run_job(day, Path(out), config.model_copy(update={"job": job}), ray=True, progress=progress)
 """

@@ -97,6 +97,13 @@ def test_no_package_in_folders_that_would_shadow_others():
         assert not (ROOT / folder / "__init__.py").exists(), folder
 
 
+def test_no_test_module_imports_another_or_sets_its_own_path():
+    """What tests share is in `tests/support`, which pytest's `pythonpath` finds."""
+    for file in (ROOT / "tests").rglob("*.py"):
+        assert not any(module.split(".")[0].startswith("test_") for module in imported(file)), file
+        assert "sys.path." + "insert" not in file.read_text(encoding="utf-8"), file
+
+
 def test_no_utils_and_no_pickle():
     for file in [*PACKAGE.rglob("*.py"), *KERNELS.rglob("*.py")]:
         assert file.name not in ("utils.py", "helpers.py"), file

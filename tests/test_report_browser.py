@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from support.report_fixture import HOSTILE_IDS, Run
 
 from coverage_lab.report import write_report
 from coverage_lab.report.accounts_view import anchor_of
 from coverage_lab.untrusted.text import visible
-
-sys.path.insert(0, str(Path(__file__).parent))
-from support.report_fixture import HOSTILE_IDS, Run
 
 pytestmark = pytest.mark.browser
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
 import pytest
+from support.report_fixture import HOSTILE_IDS, NOTE, Run
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError, OutputError
@@ -25,9 +25,6 @@ from coverage_lab.report.run_page import shown_flags
 from coverage_lab.schema import FLAGS
 from coverage_lab.untrusted.shell import shell_word
 from coverage_lab.untrusted.text import json_for_script, plotly_text, shortened, visible
-
-sys.path.insert(0, str(Path(__file__).parent))
-from support.report_fixture import HOSTILE_IDS, NOTE, Run
 
 
 class _Page(HTMLParser):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from support.report_fixture import Run
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.files import table_rows as rows
 from coverage_lab.report import plots, top_accounts_table, write_report
 from coverage_lab.report.accounts_view import Percentiles
-
-sys.path.insert(0, str(Path(__file__).parent))
-from support.report_fixture import Run
 
 TABLES = ("accounts", "curves", "cells", "flags")
 

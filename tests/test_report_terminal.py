@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from rich.console import Console, RenderableType
+from support.report_fixture import HOSTILE_IDS, Run
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.report import explain_account, top_accounts_table
 from coverage_lab.report.terminal import sparkline
-
-sys.path.insert(0, str(Path(__file__).parent))
-from support.report_fixture import HOSTILE_IDS, Run
 
 
 def _printed(renderable: RenderableType, width: int = 160) -> str:

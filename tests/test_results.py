@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,6 +17,8 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from support.commands import python
+from support.scored_day import HOSTILE, PLAIN, SETTINGS, SIZES, day
 
 from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.evaluate.benchmark_page import PALETTE, write_page
@@ -27,85 +26,10 @@ from coverage_lab.evaluate.results import (
     REPLAYED,
     Figures,
     Results,
-    RunDescription,
     summarise,
     table,
 )
 from coverage_lab.evaluate.scored_accounts import BENIGN_KINDS, ScoredAccounts, ladder_order
-
-HOSTILE = "A_<script>document.title='run'</script><img src=x onerror=alert(1)>&amp;|`b`\u202e\x1b[31m"
-SIZES = (100, 1000)
-TESTS = Path(__file__).parent
-SETTINGS = RunDescription(
-    encoder_id="written-here",
-    folds=5,
-    seed=3,
-    corpora={"A": 6, "D": 12},
-    versions={"coverage_lab": "0"},
-    detector="ours",
-    variants=("half",),
-    probes=("length",),
-)
-PLAIN = SETTINGS.model_copy(update={"variants": (), "probes": ()})
-
-
-class Accounts:
-    """Accounts added one by one."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, object]] = []
-
-    def add(self, kind: str, corpus: str, prompts: int, **more: object) -> None:
-        plain = {"rung": "", "cluster": corpus, "language": "en", "fold": 0, "campaign": -1, "archetype": ""}
-        row = plain | {"kind": kind, "corpora": (corpus,), "prompts": prompts, "trajectory": len(self.rows)}
-        self.rows.append(row | more)
-
-    def scored(self, scores: dict[str, np.ndarray]) -> ScoredAccounts:
-        column = {name: [row[name] for row in self.rows] for name in self.rows[0]}
-        corpora = tuple(column.pop("corpora"))
-        return ScoredAccounts(
-            **{name: np.array(v) for name, v in column.items()}, corpora=corpora, scores=scores
-        )
-
-
-def day(*, innocent: int = 1000, sizes: tuple[int, ...] = SIZES, hostile: bool = True) -> ScoredAccounts:
-    """A benchmark's worth: harvests of six corpora on a ladder, innocent accounts of all kinds."""
-    accounts = Accounts()
-    truth: list[float] = []
-    rng = np.random.default_rng(1)
-    for trajectory in range(innocent):
-        kind = BENIGN_KINDS[trajectory % 5]
-        language = ("en", "de", "")[trajectory % 3]
-        for size in sizes:
-            corpus = f"D_{kind}_{trajectory % 12}"
-            accounts.add(kind, corpus, size, language=language, trajectory=trajectory, archetype="task_use")
-            truth.append(rng.normal())
-    for kind in ("evaluation_run", "red_team"):
-        for at in range(10):
-            accounts.add(kind, f"B_{kind}_{at % 3}", sizes[-1], archetype=kind if at < 8 else "harvesting")
-            truth.append(rng.normal() + 2)
-    names = ["A_one", "A_two", "A_three", "A_four", "A_five", HOSTILE if hostile else "A_six"]
-    for at, name in enumerate(names):
-        for place, rung in enumerate(("in_order", "shuffled", "paced", "mixed_50", "mixed_90")):
-            share = {"mixed_50": 0.5, "mixed_90": 0.9}.get(rung, 0.0)
-            for size in sizes:
-                number = 10_000 + 10 * at + place
-                accounts.add("harvest", name, size, rung=rung, trajectory=number, cluster=f"c{at // 2}")
-                truth.append((1 + at) * (1 - share) * np.log10(size) / 3 + rng.normal())
-        for _ in range(5):
-            accounts.add("harvest", name, sizes[0], rung="split_5_topic", campaign=at)
-            truth.append(at / 2 + rng.normal())
-    hidden = np.array(truth)
-    noise = {name: rng.normal(size=hidden.size) for name in ("half", "old", "older", "length")}
-    return accounts.scored(
-        {
-            "ours": hidden,
-            "half": hidden + 0.7 * noise["half"],
-            "old": hidden + 1.5 * noise["old"],
-            "older": noise["older"],
-            "length": noise["length"],
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -371,19 +295,18 @@ def test_another_seed_moves_the_intervals_only(scored: ScoredAccounts, results: 
 
 def test_json_and_page_do_not_hang_on_the_hash_seed(results: Results, tmp_path: Path):
     code = (
-        "import sys; from pathlib import Path; import test_results as t\n"
-        "r = t.summarise(t.day(), settings=t.SETTINGS, seed=9)\n"
-        "Path(sys.argv[1]).write_text(r.to_json()); t.write_page(Path(sys.argv[2]), r)"
+        "import sys; from pathlib import Path\n"
+        "from coverage_lab.evaluate.benchmark_page import write_page\n"
+        "from coverage_lab.evaluate.results import summarise\n"
+        "from support.scored_day import SETTINGS, day\n"
+        "r = summarise(day(), settings=SETTINGS, seed=9)\n"
+        "Path(sys.argv[1]).write_text(r.to_json()); write_page(Path(sys.argv[2]), r)"
     )
     digests = set()
     for seed in ("1", "2"):
         paths = [tmp_path / f"{seed}.json", tmp_path / f"{seed}.html"]
-        subprocess.run(
-            [sys.executable, "-c", code, *map(str, paths)],
-            check=True,
-            env=os.environ
-            | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])},
-        )
+        ended = python(code, *paths, environment={"PYTHONHASHSEED": seed})
+        assert ended.returncode == 0, ended.stderr
         digests.add(tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths))
     assert len(digests) == 1
     assert paths[0].read_text() == results.to_json()

@@ -1,7 +1,7 @@
 """The state table on an object store: what holds on a folder holds there, at a cost that does not grow."""
 
 import json
-import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,11 +16,11 @@ from pathlib import Path
 import boto3
 import pyarrow.parquet as pq
 import pytest
-import test_daily_state as daily
-from support.commands import call, write
+from support import daily_state as daily
+from support.commands import call, python, write
+from support.daily_state import CONFIG, FIRST, contents, count, day_number, outputs, together, traffic_of
+from support.daily_state import SEEN as ACCOUNTS
 from support.s3_server import BUSY, KEY, LOSE, SECRET, SEEN
-from test_daily_state import CONFIG, FIRST, count, day_number, outputs, together, traffic_of
-from test_daily_state import SEEN as ACCOUNTS
 
 import coverage_lab.jobs.run
 from coverage_lab.config import RunConfig
@@ -121,19 +121,6 @@ def after(store, undisturbed, name):
     return lambda n: store.upload(undisturbed[0].parent / f"after-{n}", name)
 
 
-def contents(state) -> dict[str, list[dict]]:
-    """Rows of the newest version by day, from a folder or the store."""
-    table = StateTable(str(state))
-    found: dict[str, list[dict]] = {}
-    for file in table.files():
-        with table.store.opened(file.path) as opened:
-            rows = pq.read_table(opened, partitioning=None).to_pylist()
-        found.setdefault(file.day.isoformat(), []).extend(rows)
-    for rows in found.values():
-        rows.sort(key=lambda row: row["account_id"])
-    return json.loads(json.dumps(found, default=str).replace("NaN", '"NaN"'))
-
-
 def until(day: date, state) -> dict[str, list[dict]]:
     return {one: rows for one, rows in contents(state).items() if one <= day.isoformat()}
 
@@ -179,7 +166,7 @@ def test_recompute_with_a_late_file_is_as_on_a_folder(store, url, name, after, d
     both.mkdir()
     for file in (days[1], late):
         (both / file.name).write_bytes(file.read_bytes())
-    folder = daily.shutil.copytree(undisturbed[0].parent / "after-3", tmp_path / "state")
+    folder = shutil.copytree(undisturbed[0].parent / "after-3", tmp_path / "state")
     after(3)
     for state, out in ((url, "there"), (folder, "here")):
         count(both, tmp_path / out, state, 1, recompute=True)
@@ -196,22 +183,22 @@ KILLED = (
     daily.KILLED_BEGINS
     + """
 def arranged(point):
-    from coverage_lab.jobs import state, state_store
+    from coverage_lab.state import store, table
     if point == "half-a-file":
         def some(self, path, chunks):
             stream = self._handler._handler.open_output_stream(path, None)
             for chunk in chunks:
                 stream.write(chunk[:99])
             die()
-        state_store.StateStore._write = some
+        store.StateStore._write = some
     elif point == "before-commit":
-        state.StateTable.commit = die
+        table.StateTable.commit = die
     elif point == "after-commit":
-        whole = state.StateTable.commit
+        whole = table.StateTable.commit
         def commit(*a, **k):
             whole(*a, **k)
             die()
-        state.StateTable.commit = commit
+        table.StateTable.commit = commit
 
 for point in sys.argv[3:]:
     child = os.fork()
@@ -228,14 +215,7 @@ POINTS = ("half-a-file", "before-commit", "after-commit")
 def test_killed_and_started_again_counts_the_day_once(store, days, undisturbed, tmp_path):
     for point in POINTS:
         store.upload(undisturbed[0].parent / "after-2", point)
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path), str(days[2]), *POINTS],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-        check=False,
-    )
+    done = python(KILLED, tmp_path, days[2], *POINTS)
     assert [int(line) for line in done.stdout.split()] == [signal.SIGKILL] * len(POINTS), done.stderr[-2000:]
     for point in POINTS:
         url = f"s3://{BUCKET}/{point}"

@@ -11,13 +11,14 @@ import json
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from support.commands import search_path
 
 #: Folder with `plan.json` and `log`, for the workers.
 _FOLDER = "COVERAGE_LAB_TEST_FAULTS"
@@ -49,13 +50,12 @@ def connect(address: str, folder: Path) -> Faults:
     """Connect this process to a cluster, with faults in its workers."""
     import ray
 
-    path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, sys.path)])
     ray.init(
         address=address,
         log_to_driver=False,
         logging_level="ERROR",
         runtime_env={
-            "env_vars": {_FOLDER: str(folder), "PYTHONPATH": path},
+            "env_vars": {_FOLDER: str(folder), "PYTHONPATH": search_path()},
             "worker_process_setup_hook": "support.ray_faults.install",
         },
     )

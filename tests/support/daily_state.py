@@ -1,0 +1,182 @@
+"""Days of a state table: traffic, a judge without a model, runs day after day, and what is in the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import coverage_lab.jobs.run
+from coverage_lab.config import RunConfig
+from coverage_lab.detect import Judge
+from coverage_lab.detect.scorecard import load_scorecard
+from coverage_lab.jobs import StateDay, run_job
+from coverage_lab.schema import TRAFFIC
+from coverage_lab.state import day as state_day
+from coverage_lab.state.table import Binding, StateTable
+from support.commands import TABLES, WORDS, write
+from support.traced import HashEncoder, a_scorecard, tiny_atlas
+
+SETTINGS = {
+    "encoder": {"name": "static"},
+    "job": {"buckets": 2, "threads": 1},
+    "detect": {"min_prompts": 10, "review_p": 0.9, "watch_p": 0.99},
+}
+CONFIG = RunConfig.model_validate(SETTINGS)
+FIRST = date(2026, 1, 10)
+CARD = Path(os.environ.get("DAILY_STATE_CARD", "unset"))
+
+
+def stand_in(config, **_):
+    """A judge without a model, in place of the one that the config names."""
+    return Judge(HashEncoder(), tiny_atlas(), load_scorecard(CARD), config.detect, config.digest())
+
+
+def binding():
+    return Binding(HashEncoder.id, tiny_atlas().id)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def judge(tmp_path_factory):
+    global CARD
+    CARD = tmp_path_factory.mktemp("card") / "card.json"
+    CARD.write_text(a_scorecard().model_dump_json())
+    os.environ["DAILY_STATE_CARD"] = str(CARD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage_lab.jobs.run, "load_judge", stand_in)
+        # The page is a fifth of so small a run's time, and says nothing here.
+        patch.setattr(coverage_lab.jobs.run, "write_report", lambda target, **_: target.write_text("page"))
+        yield stand_in
+    del os.environ["DAILY_STATE_CARD"]
+
+
+def traffic_of(day: date, accounts=("ann", "bob", "cho"), *, prompts=14, seed=0) -> pa.Table:
+    """Our own words, some of them again and again, for some accounts on one day."""
+    rng = np.random.default_rng([seed, day.toordinal(), *map(ord, "".join(accounts))])
+    rows = [(account, i) for account in accounts for i in range(prompts)]
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return pa.table(
+        {
+            "account_id": [account for account, _ in rows],
+            "timestamp": pa.array([start + timedelta(seconds=30 * i) for _, i in rows]).cast(
+                TRAFFIC.field("timestamp").type
+            ),
+            "prompt": [f"Explain {' and '.join(rng.choice(WORDS[:9], 2))} please" for _ in rows],
+            "end_user": [f"user {i % 3} of {account}" for account, i in rows],
+        }
+    )
+
+
+def day_number(n: int) -> date:
+    return FIRST + timedelta(days=n)
+
+
+#: Accounts of each of four days; dan comes once, ann stays away once.
+SEEN = (("ann", "bob"), ("ann", "bob", "dan"), ("bob", "cho"), ("ann", "bob", "cho"))
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory):
+    """Files of four days."""
+    folder = tmp_path_factory.mktemp("days")
+    return [
+        write(traffic_of(day_number(n), accounts), folder / f"day-{n}.parquet")
+        for n, accounts in enumerate(SEEN)
+    ]
+
+
+def count(file, out, state, n, config=CONFIG, **options):
+    return run_job(file, out, config, state=StateDay(state, day_number(n), **options))
+
+
+def count_all(days, folder, config=CONFIG):
+    """Run the days one after the other; returns state, outputs, and keeps the state after each."""
+    state = folder / "state"
+    outs = [folder / f"out-{n}" for n in range(len(days))]
+    for n, file in enumerate(days):
+        count(file, outs[n], state, n, config)
+        shutil.copytree(state, folder / f"after-{n + 1}")
+    return state, outs
+
+
+@pytest.fixture(scope="module")
+def undisturbed(days, tmp_path_factory):
+    return count_all(days, tmp_path_factory.mktemp("undisturbed"))
+
+
+def contents(state) -> dict[str, list[dict]]:
+    """Rows of the newest version by day, from a folder or an object store."""
+    table = StateTable(str(state))
+    found: dict[str, list[dict]] = {}
+    for file in table.files():
+        with table.store.opened(file.path) as opened:
+            rows = pq.read_table(opened, partitioning=None).to_pylist()
+        found.setdefault(file.day.isoformat(), []).extend(rows)
+    for rows in found.values():
+        rows.sort(key=lambda row: row["account_id"])
+    # NaN is not itself, its text is.
+    return json.loads(json.dumps(found, default=str).replace("NaN", '"NaN"'))
+
+
+def outputs(out) -> dict[str, bytes]:
+    return {name: (out / f"{name}.parquet").read_bytes() for name in TABLES}
+
+
+def every_byte(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def together(*calls):
+    """Run in threads at once; returns what each raised."""
+    raised = [None] * len(calls)
+
+    def one(i):
+        try:
+            calls[i]()
+        except Exception as error:
+            raised[i] = error
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+@pytest.fixture
+def all_at_once(monkeypatch):
+    """Nobody commits before everybody has looked at the table."""
+
+    def arranged(runs):
+        barrier, commit = threading.Barrier(runs), state_day.DayRun.commit
+
+        def waiting(self, parts, *, placed):
+            barrier.wait(60)
+            return commit(self, parts, placed=placed)
+
+        monkeypatch.setattr(state_day.DayRun, "commit", waiting)
+
+    return arranged
+
+
+# The process that is killed: it forks before Delta Lake starts threads, so that it imports everything once.
+KILLED_BEGINS = """
+import os, signal, sys
+from pathlib import Path
+import support.daily_state as t
+import coverage_lab.jobs.run as run
+run.load_judge = t.stand_in
+here, day = Path(sys.argv[1]), Path(sys.argv[2])
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
