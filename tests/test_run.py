@@ -115,6 +115,26 @@ def judged_p(smallest, at_smallest, judged):
     return judged_together(pa.table(columns, schema=schema), DetectConfig())["q_value"]
 
 
+def test_a_run_says_that_its_calibration_is_too_small_for_a_single_discovery(tmp_path, capsys):
+    """51 accounts, each compared with 500: 51/501 > 0.1, so one alone at the smallest p is no discovery."""
+    many = write(some_traffic(accounts=51, prompts=50), tmp_path / "many.parquet")
+    config = tmp_path / "config.toml"
+    config.write_text(TOML)
+    sentence = "With 500 calibration accounts to compare each of 51 judged accounts with, no account can be a"
+    code, out, err = call(capsys, "run", many, tmp_path / "plain", "--config", config)
+    assert code == 0, err
+    found = json.loads((tmp_path / "plain" / "run.json").read_text())["discoveries"]
+    assert (found["judged"], found["fewest"]) == (51, 2)
+    assert found["note"].startswith(sentence)
+    assert sentence in " ".join(out.split())
+    # With state the p-values are of all days and finer: there are more accounts to compare growth with.
+    dated = ("--state", tmp_path / "state", "--day", "2026-01-01")
+    code, out, err = call(capsys, "run", many, tmp_path / "dated", "--config", config, *dated)
+    assert code == 0, err
+    found = json.loads((tmp_path / "dated" / "run.json").read_text())["discoveries"]
+    assert (found["judged"], found["fewest"], found["note"]) == (51, 1, None)
+
+
 def test_nothing_judged_is_no_discovery():
     assert discoveries(pa.table({"q_value": pa.nulls(3, pa.float64())}), a_scorecard()) is None
     assert discoveries(pa.table({"q_value": pa.array([0.5])}), None) is None

@@ -126,7 +126,8 @@ def run_job(
             check_accounts_apart(parts, read.buckets, sources)
             gather(folder, parts, judge.config)
             rows_in = rows_of_ready(parts) if read.rows_in is None else read.rows_in
-            counts = _counts(output, rows_in, read, judge, used=None if day is None else prompts_of(parts))
+            own = None if day is None else prompts_of(parts)
+            counts = _counts(output, rows_in, read, judge, own_prompts=own)
         manifest = _manifest(
             key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
         )
@@ -222,15 +223,17 @@ def _work(
 
 
 def _counts(
-    output: Path, rows_in: int, read: Reading, judge: Judge, *, used: int | None
+    output: Path, rows_in: int, read: Reading, judge: Judge, *, own_prompts: int | None
 ) -> dict[str, object]:
     """Count what came out, and check that nothing was lost or counted twice.
 
-    `used` are the prompts of this run where accounts are judged by more than those.
+    `own_prompts` counts the prompts of the run's own day where accounts are judged by the days before too;
+    None where they are judged by this run alone.
     """
     accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "q_value"])
     reasons = _tally(output / "quarantine.parquet", "reason")
     verdicts = _tally(output / "accounts.parquet", "verdict")
+    used = own_prompts
     if used is None:
         used = pc.sum(accounts["prompts"]).as_py() or 0
     quarantined = sum(reasons.values())
@@ -246,7 +249,7 @@ def _counts(
         "quarantine_reasons": dict(sorted(reasons.items())),
         "accounts": accounts.num_rows,
         "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
-        "discoveries": discoveries(accounts, judge.stages[-1].scorecard, over_time=used is not None),
+        "discoveries": discoveries(accounts, judge.stages[-1].scorecard, over_time=own_prompts is not None),
         "escalated": _escalated(output / "accounts.parquet", judge),
         "buckets": len(read.buckets),
         "as_of": read.as_of,
