@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.traced import HashEncoder, a_judge, traffic
 
+import coverage_lab
 from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.detect import judge_prompts
 from coverage_lab.jobs import run_job
@@ -278,10 +279,10 @@ def test_answers_can_be_traced():
     response = scoring(judge=judge).score(asked(("a", [GOOD])))
     assert (response.atlas_id, response.encoder_id) == (judge.atlas.id, judge.encoder.id)
     assert (response.model_id, response.config_id) == (judge.scorecard.id, "tests")
-    assert response.version == "0.1.0"
+    assert response.version == coverage_lab.__version__
     assert scoring(judge=judge).health().model_dump() == {
         "status": "ok",
-        "version": "0.1.0",
+        "version": coverage_lab.__version__,
         "encoder": "hash",
         "encoder_id": judge.encoder.id,
         "atlas_id": judge.atlas.id,

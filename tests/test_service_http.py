@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 from support.traced import HashEncoder, a_judge
 
+import coverage_lab
 from coverage_lab.config import TrafficConfig
 from coverage_lab.detect import Judge
 from coverage_lab.service import Scoring, create_app
@@ -78,7 +79,7 @@ def test_health_says_what_is_judged_with():
     judge = a_judge()
     assert call(an_app(judge=judge), "GET", "/healthz").json() == {
         "status": "ok",
-        "version": "0.1.0",
+        "version": coverage_lab.__version__,
         "encoder": "hash",
         "encoder_id": judge.encoder.id,
         "atlas_id": judge.atlas.id,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from coverage_lab import __version__
 from coverage_lab.schema import ARCHETYPES
 
 
@@ -127,7 +128,7 @@ class Health(_Answered):
             "examples": [
                 {
                     "status": "ok",
-                    "version": "0.1.0",
+                    "version": __version__,
                     "encoder": "static",
                     "encoder_id": "9f2c…",
                     "atlas_id": "41ab…",
