@@ -92,6 +92,55 @@ def test_kernels_never_import_the_lab():
         assert not any(module.split(".")[0] == "coverage_lab" for module in imported(file)), file
 
 
+def private_imports(file: Path, *, tests: bool = False) -> list[str]:
+    """Modules inside a kernel's folder that a file outside of it imports; its reference is for everybody.
+
+    A kernel's own tests may look inside: those that are named `test_kernel_…` or after the kernel, and the
+    processes that they start (`support/interpreter.py`).
+    """
+    found = []
+    for module in imported(file):
+        parts = module.split(".")
+        if parts[0] != "coverage_kernels" or len(parts) < 3 or parts[2] == "reference":
+            continue
+        folder = KERNELS / parts[1]
+        own = folder in file.parents or (
+            tests and (file.name == "interpreter.py" or "kernel" in file.name or parts[1] in file.name)
+        )
+        if (folder / f"{parts[2]}.py").exists() and not own:
+            found.append(f"{file.name} imports {module}")
+    return found
+
+
+def test_nobody_imports_a_kernels_private_modules():
+    code = [
+        file for folder in ("coverage_lab", "kernels", "scripts") for file in (ROOT / folder).rglob("*.py")
+    ]
+    code += [ROOT / "kernels/bench/run", *sorted((ROOT / "scripts").glob("bench_*"))]
+    tests = list((ROOT / "tests").rglob("*.py"))
+    assert len(code) > 100
+    assert len(tests) > 50
+    assert [text for file in code for text in private_imports(file)] == []
+    assert [text for file in tests for text in private_imports(file, tests=True)] == []
+
+
+def test_check_of_private_modules_can_fail(tmp_path):
+    bad = tmp_path / "test_bad.py"
+    for line in (
+        "from coverage_kernels.causal_novelty import triton_kernel",
+        "from coverage_kernels.causal_novelty.blocked import DIAGONAL",
+        "import coverage_kernels.rarefaction.gpu",
+    ):
+        bad.write_text(f"def later():\n    {line}\n")
+        assert private_imports(bad, tests=True), line
+    bad.write_text("from coverage_kernels.causal_novelty import causal_novelty, reference\n")
+    assert private_imports(bad) == []
+    inside = tmp_path / "test_kernel_x.py"
+    inside.write_text("from coverage_kernels.causal_novelty import blocked\n")
+    assert private_imports(inside, tests=True) == []
+    assert private_imports(inside), "code is no test, whatever its name"
+
+
 def test_no_package_in_folders_that_would_shadow_others():
     for folder in ("kernels", "tests", "scripts", "notebooks"):
         assert not (ROOT / folder / "__init__.py").exists(), folder

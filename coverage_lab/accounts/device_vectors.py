@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from coverage_kernels import causal_novelty as novelty_op
-from coverage_kernels import nearest_cell as cell_op
 from coverage_kernels.backends import chosen
+from coverage_kernels.causal_novelty import causal_novelty
+from coverage_kernels.nearest_cell import nearest_cell
 from numpy.typing import NDArray
 
 from coverage_lab.atlas import Atlas
@@ -65,8 +65,6 @@ class DeviceVectors:
         AtlasError
             The rows have another length than the atlas', or one of them is not finite.
         """
-        from coverage_kernels.nearest_cell import triton_kernel
-
         if self.dim != atlas.dim:
             raise AtlasError(f"vectors: expected shape (n, {atlas.dim}), got {tuple(self._rows.shape)}")
         fine = np.empty(len(self), dtype=np.int64)
@@ -77,20 +75,20 @@ class DeviceVectors:
                 if not bool(torch.isfinite(block).all()):
                     odd = int(torch.nonzero(~torch.isfinite(block).all(dim=1))[0, 0])
                     raise AtlasError(f"vectors: row {start + odd} is not finite")
-                fine[start : start + len(block)] = triton_kernel.nearest_cell(block, centroids)[0].cpu()
+                found = nearest_cell(block, centroids, backend="triton")
+                fine[start : start + len(block)] = found.cells[:, 0].cpu()
         return atlas.levels_of(fine)
 
     def novelty(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return each prompt's novelty, shape ``(N,)``."""
-        from coverage_kernels.causal_novelty import triton_kernel
-
         far = np.empty(len(which), np.float32)
         with _memory_of(len(self)):
             for start, stop in bounded_runs(offsets, BLOCK):
                 block = self._gathered(which[offsets[start] : offsets[stop]])
                 rows = block.to(torch.float16) if self._half else block
                 cuts = offsets[start : stop + 1] - offsets[start]
-                far[offsets[start] : offsets[stop]] = triton_kernel.causal_novelty(rows, cuts)[0].cpu()
+                found, _ = causal_novelty(rows, cuts, backend="triton")
+                far[offsets[start] : offsets[stop]] = found.cpu()
         return far
 
     def sums(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -152,23 +150,20 @@ def _centroids(atlas: Atlas, device: torch.device) -> torch.Tensor:
 
 def _try(atlas: Atlas, centroids: torch.Tensor) -> None:
     """Compare both kernels with the host's on random rows: a wrong driver or compiler must not pass."""
-    from coverage_kernels.causal_novelty import triton_kernel as novelty_kernel
-    from coverage_kernels.nearest_cell import triton_kernel as cell_kernel
-
     rng = np.random.default_rng(0)
     pairs = atlas.centroids[rng.integers(len(atlas.centroids), size=(_TRIED, 2))].sum(axis=1)
     noisy = pairs + 0.1 * rng.standard_normal(pairs.shape, np.float32)
     rows = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
     cuts = np.array([0, _TRIED // 4, _TRIED])
     there = torch.from_numpy(rows).to(centroids.device)
-    cells = cell_kernel.nearest_cell(there, centroids)[0].cpu().numpy()
-    if not np.array_equal(cells, cell_op.nearest_cell(rows, atlas.centroids, backend="cpu").cells[:, 0]):
+    cells = nearest_cell(there, centroids, backend="triton").cells
+    if not np.array_equal(cells.cpu(), nearest_cell(rows, atlas.centroids, backend="cpu").cells):
         raise _untrusted(centroids.device, "cells")
     for kind in (torch.float32, torch.float16):
         rounded = there.to(kind)
-        far = novelty_kernel.causal_novelty(rounded, cuts)[0].cpu().numpy()
-        host = novelty_op.causal_novelty(rounded.float().cpu().numpy(), cuts, backend="cpu")[0]
-        if not np.allclose(far, host, rtol=0, atol=_TOLERANCE, equal_nan=True):
+        far, _ = causal_novelty(rounded, cuts, backend="triton")
+        host, _ = causal_novelty(rounded, cuts, backend="cpu")
+        if not np.allclose(far.cpu(), host.cpu(), rtol=0, atol=_TOLERANCE, equal_nan=True):
             raise _untrusted(centroids.device, f"novelty in {kind}".replace("torch.", ""))
 
 

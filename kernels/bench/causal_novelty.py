@@ -119,7 +119,6 @@ def _cpu(case: str, offsets: NDArray[np.int64], flops: float, seed: int) -> Iter
 
 def _cuda(case: str, offsets: NDArray[np.int64], flops: float, seed: int) -> Iterator[Case]:
     import torch
-    from coverage_kernels.causal_novelty import triton_kernel
 
     # Made where they are used: 100,000 segments of 64 are 10 GB in float32.
     draw = torch.Generator("cuda").manual_seed(seed)
@@ -134,11 +133,11 @@ def _cuda(case: str, offsets: NDArray[np.int64], flops: float, seed: int) -> Ite
             case=case,
             shape={"segments": len(offsets) - 1, "dim": DIM, "dtype": str(dtype).removeprefix("torch.")},
             rows=len(vectors),
-            call=lambda vectors=vectors: triton_kernel.causal_novelty(vectors, offsets),
+            call=lambda vectors=vectors: causal_novelty(vectors, offsets, backend="triton"),
             baseline=lambda vectors=vectors: full_square(vectors, offsets.tolist()),
             baseline_name="full square, mask, max (torch)",
             gap=lambda vectors=vectors, head=head: gap(
-                triton_kernel.causal_novelty(vectors, offsets)[0].cpu().numpy(), head, offsets
+                causal_novelty(vectors, offsets, backend="triton")[0].cpu().numpy(), head, offsets
             ),
             tolerance=TOLERANCE,
             flops=flops,

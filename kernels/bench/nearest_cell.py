@@ -97,16 +97,15 @@ def _cpu(vectors: NDArray[np.float32], centroids: NDArray[np.float32], dtype: st
 
 def _cuda(vectors: NDArray[np.float32], centroids: NDArray[np.float32], dtype: str) -> Timed:
     import torch
-    from coverage_kernels.nearest_cell import triton_kernel
 
     rows = torch.from_numpy(vectors).to("cuda", getattr(torch, dtype))
     wide = torch.from_numpy(centroids).to("cuda")
     cells = wide.to(rows.dtype)
-    cell, _, rechecked = triton_kernel.nearest_cell(rows, wide)
+    found = nearest_cell(rows, wide, backend="triton")
     return (
-        lambda: triton_kernel.nearest_cell(rows, wide),
-        lambda: wrong(cell.cpu().numpy(), rows.float().cpu().numpy(), centroids),
-        float(rechecked.double().mean()),
+        lambda: nearest_cell(rows, wide, backend="triton"),
+        lambda: wrong(found.cells[:, 0].cpu().numpy(), rows.float().cpu().numpy(), centroids),
+        float(found.rechecked.double().mean()),
         {"chunked matmul and argmax (torch)": lambda: chunked(rows, cells)},
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coverage_kernels.tensors import as_array
+
 
 def checked_offsets(offsets: ArrayLike, rows: int, *, name: str = "offsets") -> NDArray[np.int64]:
     """Return the offsets as int64 once they are known to cut `rows` rows into segments.
@@ -12,7 +14,7 @@ def checked_offsets(offsets: ArrayLike, rows: int, *, name: str = "offsets") -> 
     Parameters
     ----------
     offsets : int (segments + 1,)
-        Starts at 0, never falls, ends at `rows`.
+        Starts at 0, never falls, ends at `rows`. An array or a tensor.
     rows : int
         Rows that the offsets cut.
     name : str
@@ -28,7 +30,7 @@ def checked_offsets(offsets: ArrayLike, rows: int, *, name: str = "offsets") -> 
         The offsets are not one-dimensional integers, are empty, do not start at 0, fall, or do not end
         at `rows`.
     """
-    given = np.asarray(offsets)
+    given = as_array(offsets)
     if given.ndim != 1 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
         raise ValueError(
             f"{name}: expected integers of shape (segments + 1,), got {given.dtype} of shape {given.shape}"
@@ -43,23 +45,26 @@ def checked_offsets(offsets: ArrayLike, rows: int, *, name: str = "offsets") -> 
     return checked
 
 
-def checked_integers(values: NDArray[np.integer], name: str) -> NDArray[np.int64]:
-    """Return integers of shape (n,) as int64.
+def checked_integers(values: ArrayLike, name: str, *, rows: str = "n") -> NDArray[np.int64]:
+    """Return integers of one dimension, an array or a tensor, as an int64 array.
+
+    `rows` is what the error calls their number.
 
     Raises
     ------
     ValueError
         They are not, or one is beyond int64.
     """
-    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{name}: expected integers of shape (n,), got {values.dtype} of {values.shape}")
-    if values.dtype == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name}: expected integers below 2**63, got {values.max()}")
-    return values.astype(np.int64, copy=False)
+    given = as_array(values)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(f"{name}: expected integers of shape ({rows},), got {given.dtype} of {given.shape}")
+    if given.dtype == np.uint64 and given.size and given.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: expected integers below 2**63, got {given.max()}")
+    return given.astype(np.int64, copy=False)
 
 
 def checked_grid(
-    grid: NDArray[np.integer],
+    grid: ArrayLike,
     grid_offsets: ArrayLike,
     lengths: NDArray[np.int64],
     *,

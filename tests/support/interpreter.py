@@ -112,6 +112,31 @@ def nearest_from_host(vectors, centroids, parents):
     return tuple(nearest_cell(vectors, centroids, parents=parents, backend="triton"))
 
 
+def on_tensors(vectors, history, centroids, parents, dtype: str):
+    """Return both ops' answers for CPU tensors: what they are, their numbers, those of the CPU, tolerance."""
+    import torch
+    from coverage_kernels.causal_novelty import causal_novelty
+    from coverage_kernels.nearest_cell import nearest_cell
+
+    rows = torch.from_numpy(np.array(vectors)).to(getattr(torch, dtype))
+    past, cells, levels = (torch.from_numpy(np.array(part)) for part in (history, centroids, parents))
+    cut, past_cut = [0, 20, len(rows)], [0, 2, len(past)]
+    # History of the same kind as the rows, and of another.
+    options = [{"history": kind, "history_offsets": past_cut} for kind in (past.to(rows.dtype), past)]
+    pairs = [
+        (causal_novelty(rows, cut, **option, backend=backend) for backend in ("triton", "cpu"))
+        for option in ({}, *options)
+    ]
+    pairs.append(
+        nearest_cell(rows, cells, parents=levels, backend=backend)[:2] for backend in ("triton", "cpu")
+    )
+    return [
+        (f"{type(one).__name__} on {one.device}", one.numpy(), other.numpy(), gap)
+        for (answers, others), gap in zip(pairs, (2e-6, 2e-6, 2e-6, 3e-3), strict=True)
+        for one, other in zip(answers, others, strict=True)
+    ]
+
+
 def states_on_device(rows, precision: str, block: int):
     """Trace traffic with vectors that stay on torch's device; also how many went to the host."""
     from unittest.mock import patch
@@ -157,8 +182,8 @@ def broken_device(rows, broken: str) -> str:
         cell, margin, rechecked = cells(rows, centroids)
         return cell.roll(1), margin, rechecked
 
-    def too_far(*given):
-        far, nearest = novelty(*given)
+    def too_far(*given, **options):
+        far, nearest = novelty(*given, **options)
         return far + 1e-3, nearest
 
     cells, novelty = cell_kernel.nearest_cell, novelty_kernel.causal_novelty

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coverage_kernels.backends import TritonBackend, chosen
 from coverage_kernels.causal_novelty import blocked
 from coverage_kernels.ragged import checked_offsets
+from coverage_kernels.tensors import Values, as_array, check_floats, like, row_norms
 
 __all__ = ["causal_novelty"]
 
@@ -17,14 +20,14 @@ NORM_TOLERANCE = 5e-3
 
 
 def causal_novelty(
-    vectors: NDArray[np.floating],
+    vectors: Values,
     offsets: ArrayLike,
     *,
-    history: NDArray[np.floating] | None = None,
+    history: Values | None = None,
     history_offsets: ArrayLike | None = None,
     tile: int = 1024,
     backend: TritonBackend = "auto",
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[Values, Values]:
     """Return 1 − the largest cosine to an earlier row of the same segment, and which row that is.
 
     Formula: ``novelty[i] = 1 − max(vectors[j] · vectors[i] for j < i in i's segment)``, where the history of
@@ -32,8 +35,9 @@ def causal_novelty(
 
     Parameters
     ----------
-    vectors : float16, float32 or float64 (n, d)
-        Unit rows, in time order within each segment. Products are summed in float32.
+    vectors : float16, float32 or float64 (n, d), in a tensor also bfloat16
+        Unit rows, in time order within each segment. Products are summed in float32. 'triton' reads a tensor
+        of the GPU where it is, and takes float64 as float32.
     offsets : int (segments + 1,)
         Segment s holds rows ``offsets[s]:offsets[s + 1]``. Empty segments are allowed.
     history : float (h, d), optional
@@ -50,7 +54,8 @@ def causal_novelty(
     Returns
     -------
     novelty : float32 (n,)
-        0 (seen before) to 2 (opposite to all before); NaN for a row with nothing before it.
+        0 (seen before) to 2 (opposite to all before); NaN for a row with nothing before it. An array for
+        arrays, a tensor on the device of `vectors` for tensors; so is `nearest`.
     nearest : int64 (n,)
         Row of `vectors` with the largest cosine, or n + row of `history`; the earliest of equals, history
         before rows; −1 for a row with nothing before it.
@@ -69,17 +74,23 @@ def causal_novelty(
     if tile < 1:
         raise ValueError(f"tile: expected 1 or more, got {tile}")
     past_cut = _checked_history(history, history_offsets, vectors.shape[1], len(cut) - 1)
+    found: tuple[Any, Any]
     if chosen(backend, "triton", op="causal_novelty") == "cpu":
-        return blocked.causal_novelty(vectors, cut, tile=tile, history=history, history_offsets=past_cut)
+        past = None if history is None else as_array(history)
+        found = blocked.causal_novelty(
+            as_array(vectors), cut, tile=tile, history=past, history_offsets=past_cut
+        )
+    else:
+        # Here, not above: torch and triton are an extra.
+        from coverage_kernels.causal_novelty import on_gpu
 
-    # Here, not above: torch and triton are an extra.
-    from coverage_kernels.causal_novelty import from_host
-
-    return from_host.causal_novelty(vectors, cut, history=history, history_offsets=past_cut)
+        found = on_gpu.causal_novelty(vectors, cut, history=history, history_offsets=past_cut)
+    novelty, nearest = found
+    return like(novelty, vectors), like(nearest, vectors)
 
 
 def _checked_history(
-    history: NDArray[np.floating] | None, history_offsets: ArrayLike | None, dim: int, segments: int
+    history: Values | None, history_offsets: ArrayLike | None, dim: int, segments: int
 ) -> NDArray[np.int64] | None:
     if (history is None) != (history_offsets is None):
         missing = "history" if history is None else "history_offsets"
@@ -95,13 +106,11 @@ def _checked_history(
     return cut
 
 
-def _check_unit(rows: NDArray[np.floating], name: str) -> None:
-    if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
-        raise ValueError(f"{name}: expected floats of shape (n, d), got {rows.dtype} of shape {rows.shape}")
-    squares = np.einsum("nd,nd->n", rows, rows, dtype=np.float32, casting="same_kind")
-    odd = np.flatnonzero(~(np.abs(np.sqrt(squares) - 1) <= NORM_TOLERANCE))
+def _check_unit(rows: Values, name: str) -> None:
+    check_floats(rows, name)
+    norms = row_norms(rows)
+    odd = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
     if odd.size:
         raise ValueError(
-            f"{name}: expected rows of norm 1, got {np.sqrt(squares[odd[0]]):.4g} in row {odd[0]}"
-            f" ({odd.size} such rows)"
+            f"{name}: expected rows of norm 1, got {norms[odd[0]]:.4g} in row {odd[0]} ({odd.size} such rows)"
         )

@@ -1,7 +1,7 @@
 """One launch of lower-triangular tiles on a GPU; long and tiny segments and their history alike."""
 
 # Triton has no types, and reads the annotations of a kernel itself.
-# mypy: disable-error-code="import-untyped, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -244,28 +244,30 @@ def launch(
         past_starts = _of_rows(history_offsets[:-1], offsets, device)
         past_ends = _of_rows(history_offsets[1:], offsets, device)
     tiles = work_list(offsets, history_offsets, blocks.rows)
-    novelty_kernel[(len(tiles),)](
-        torch.from_numpy(tiles).to(device),
-        vectors,
-        vectors.stride(0),
-        starts,
-        past,
-        past.stride(0),
-        past_starts,
-        past_ends,
-        novelty,
-        nearest,
-        len(vectors),
-        DIM=vectors.shape[1],
-        ROWS=blocks.rows,
-        KEYS=blocks.keys,
-        DEPTH=blocks.depth,
-        HISTORY=history is not None,
-        # The interpreter multiplies the bit patterns of bfloat16.
-        WIDEN=INTERPRETED and vectors.dtype == torch.bfloat16,
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
-    )
+    # Triton starts a kernel on the current GPU, which need not be that of the tensors.
+    with torch.cuda.device_of(vectors):
+        novelty_kernel[(len(tiles),)](
+            torch.from_numpy(tiles).to(device),
+            vectors,
+            vectors.stride(0),
+            starts,
+            past,
+            past.stride(0),
+            past_starts,
+            past_ends,
+            novelty,
+            nearest,
+            len(vectors),
+            DIM=vectors.shape[1],
+            ROWS=blocks.rows,
+            KEYS=blocks.keys,
+            DEPTH=blocks.depth,
+            HISTORY=history is not None,
+            # The interpreter multiplies the bit patterns of bfloat16.
+            WIDEN=INTERPRETED and vectors.dtype == torch.bfloat16,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
+        )
 
 
 def _of_rows(

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from coverage_kernels.backends import CupyBackend, chosen
 from coverage_kernels.growth_curves import array_program, gpu
 from coverage_kernels.ragged import checked_grid, checked_integers, checked_offsets
+from coverage_kernels.tensors import Values, like
 
 __all__ = ["growth_curves"]
 
 
 def growth_curves(
-    cells: NDArray[np.integer],
+    cells: Values,
     offsets: ArrayLike,
-    grid: NDArray[np.integer],
+    grid: Values,
     grid_offsets: ArrayLike,
     *,
     backend: CupyBackend = "auto",
-) -> NDArray[np.int64]:
+) -> Values:
     """Return the distinct cells that an account had reached after so many prompts.
 
     Formula: ``D(m) = #{c : c is among the account's first m cells}``
@@ -40,7 +41,8 @@ def growth_curves(
     Returns
     -------
     int64 (g,)
-        1 to m; never falls with m. Exact, so all backends agree. Empty for an empty grid.
+        1 to m; never falls with m. Exact, so all backends agree. Empty for an empty grid. An
+        array for arrays, a tensor on the device of `cells` for tensors.
 
     Raises
     ------
@@ -53,6 +55,5 @@ def growth_curves(
     cut = checked_offsets(offsets, visited.size)
     points, grid_cut = checked_grid(grid, grid_offsets, np.diff(cut))
     if chosen(backend, "cupy", op="growth_curves") == "cpu":
-        distinct: NDArray[np.int64] = array_program.growth_curves(np, visited, cut, points, grid_cut)
-        return distinct
-    return gpu.growth_curves(visited, cut, points, grid_cut)
+        return like(array_program.growth_curves(np, visited, cut, points, grid_cut), cells)
+    return like(gpu.growth_curves(visited, cut, points, grid_cut), cells)

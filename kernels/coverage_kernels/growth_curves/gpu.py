@@ -17,10 +17,7 @@ def growth_curves(
     grid: NDArray[np.int64],
     grid_offsets: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return what `coverage_kernels.growth_curves.growth_curves` returns; input is not checked.
-
-    For arrays that are on the GPU already, call `array_program.growth_curves` with ``xp=cupy``.
-    """
+    """Return what `coverage_kernels.growth_curves.growth_curves` returns; input is not checked."""
     cupy: Any = importlib.import_module("cupy")
     arrays = [cupy.asarray(array) for array in (cells, offsets, grid, grid_offsets)]
     distinct: NDArray[np.int64] = cupy.asnumpy(array_program.growth_curves(cupy, *arrays))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coverage_kernels.backends import TritonBackend, chosen
 from coverage_kernels.nearest_cell import blocked
+from coverage_kernels.tensors import Values, as_array, check_floats, finite_rows, like
 
 __all__ = ["Assignment", "nearest_cell"]
 
 
-class Assignment(NamedTuple):
-    """What `nearest_cell` returns.
+class Assignment(NamedTuple, Generic[Values]):
+    """What `nearest_cell` returns: arrays for arrays, tensors on the device of `vectors` for tensors.
 
     Attributes
     ----------
@@ -26,27 +27,28 @@ class Assignment(NamedTuple):
         Rows that fast arithmetic could not settle and float64 did.
     """
 
-    cells: NDArray[np.int32]
-    margin: NDArray[np.float32]
-    rechecked: NDArray[np.bool_]
+    cells: Values
+    margin: Values
+    rechecked: Values
 
 
 def nearest_cell(
-    vectors: NDArray[np.floating],
-    centroids: NDArray[np.floating],
+    vectors: Values,
+    centroids: Values,
     *,
-    parents: NDArray[np.integer] | None = None,
+    parents: Values | None = None,
     block: int = 1024,
     backend: TritonBackend = "auto",
-) -> Assignment:
+) -> Assignment[Values]:
     """Return the cell of the largest inner product at every level, and its lead over the second.
 
     Formula: ``fine[i] = argmax over k of vectors[i] · centroids[k]``, ``cells[i, l] = parents[l, fine[i]]``
 
     Parameters
     ----------
-    vectors : float16, float32 or float64 (n, d)
-        Finite rows; unit rows where the product is to be the cosine. 'triton' takes float64 as float32.
+    vectors : float16, float32 or float64 (n, d), in a tensor also bfloat16
+        Finite rows; unit rows where the product is to be the cosine. 'triton' reads a tensor of the GPU where
+        it is, and takes float64 as float32.
     centroids : float (K, d)
         Finite, K of 1 or more. 'triton' takes float64 as float32.
     parents : int (levels, K), optional
@@ -83,29 +85,33 @@ def nearest_cell(
     if block < 1:
         raise ValueError(f"block: expected 1 or more, got {block}")
     levels = _checked_parents(parents, len(centroids))
+    cells: Any
+    margin: Any
+    rechecked: Any
     if chosen(backend, "triton", op="nearest_cell") == "cpu":
-        fine, margin, rechecked = blocked.nearest_cell(vectors, centroids, block=block)
+        fine, margin, rechecked = blocked.nearest_cell(as_array(vectors), as_array(centroids), block=block)
+        cells = np.ascontiguousarray(levels[:, fine].T)
     else:
         # Here, not above: torch and triton are an extra.
-        from coverage_kernels.nearest_cell import from_host
+        from coverage_kernels.nearest_cell import on_gpu
 
-        fine, margin, rechecked = from_host.nearest_cell(vectors, centroids)
-    return Assignment(np.ascontiguousarray(levels[:, fine].T), margin, rechecked)
+        cells, margin, rechecked = on_gpu.nearest_cell(vectors, centroids, levels)
+    return Assignment(like(cells, vectors), like(margin, vectors), like(rechecked, vectors))
 
 
-def _checked_parents(parents: NDArray[np.integer] | None, count: int) -> NDArray[np.int32]:
+def _checked_parents(parents: Values | None, count: int) -> NDArray[np.int32]:
     if parents is None:
         return np.arange(count, dtype=np.int32)[None]
-    if parents.ndim != 2 or parents.shape[1] != count or not np.issubdtype(parents.dtype, np.integer):
+    given = as_array(parents)
+    if given.ndim != 2 or given.shape[1] != count or not np.issubdtype(given.dtype, np.integer):
         raise ValueError(
-            f"parents: expected integers of shape (levels, {count}), got {parents.dtype} of {parents.shape}"
+            f"parents: expected integers of shape (levels, {count}), got {given.dtype} of {given.shape}"
         )
-    return parents.astype(np.int32, copy=False)
+    return given.astype(np.int32, copy=False)
 
 
-def _check_finite(matrix: NDArray[np.floating], name: str) -> None:
-    if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.floating):
-        raise ValueError(f"{name}: expected floats of shape (n, d), got {matrix.dtype} of {matrix.shape}")
-    odd = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+def _check_finite(matrix: Values, name: str) -> None:
+    check_floats(matrix, name)
+    odd = np.flatnonzero(~finite_rows(matrix))
     if odd.size:
         raise ValueError(f"{name}: expected finite rows, got another in row {odd[0]} ({odd.size} such rows)")

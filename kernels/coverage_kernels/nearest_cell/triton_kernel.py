@@ -1,7 +1,7 @@
 """Inner product, largest and second largest in one kernel; the n × K products are never stored."""
 
 # Triton has no types, and reads the annotations of a kernel itself.
-# mypy: disable-error-code="import-untyped, no-untyped-def, untyped-decorator"
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -125,23 +125,25 @@ def launch(
     if not len(vectors):
         return
     vectors, centroids = rows_contiguous(vectors), rows_contiguous(centroids)
-    top2_kernel[(triton.cdiv(len(vectors), blocks.rows),)](
-        vectors,
-        vectors.stride(0),
-        centroids,
-        centroids.stride(0),
-        cell,
-        highest,
-        second,
-        len(vectors),
-        len(centroids),
-        DIM=vectors.shape[1],
-        ROWS=blocks.rows,
-        KEYS=blocks.keys,
-        DEPTH=blocks.depth,
-        num_warps=blocks.warps,
-        num_stages=blocks.stages,
-    )
+    # Triton starts a kernel on the current GPU, which need not be that of the tensors.
+    with torch.cuda.device_of(vectors):
+        top2_kernel[(triton.cdiv(len(vectors), blocks.rows),)](
+            vectors,
+            vectors.stride(0),
+            centroids,
+            centroids.stride(0),
+            cell,
+            highest,
+            second,
+            len(vectors),
+            len(centroids),
+            DIM=vectors.shape[1],
+            ROWS=blocks.rows,
+            KEYS=blocks.keys,
+            DEPTH=blocks.depth,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
+        )
 
 
 def error_bound(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from coverage_kernels.backends import CupyBackend, chosen
 from coverage_kernels.pitman_yor import batched, gpu
 from coverage_kernels.pitman_yor.batched import Fits
-from coverage_kernels.ragged import checked_offsets
+from coverage_kernels.ragged import checked_integers, checked_offsets
+from coverage_kernels.tensors import Values, like
 
 __all__ = ["ITERATIONS", "CupyBackend", "Fits", "pitman_yor"]
 
@@ -17,13 +17,13 @@ ITERATIONS = 100
 
 
 def pitman_yor(
-    r: NDArray[np.integer],
-    frequency: NDArray[np.integer],
+    r: Values,
+    frequency: Values,
     offsets: ArrayLike,
     *,
     iterations: int = ITERATIONS,
     backend: CupyBackend = "cpu",
-) -> Fits:
+) -> Fits[Values]:
     """Return the maximum-likelihood Pitman–Yor process of each account, on both branches.
 
     Formula: the maximum over d and θ of
@@ -46,7 +46,8 @@ def pitman_yor(
     Returns
     -------
     Fits
-        Named columns, each (accounts,), float64 but for `converged`:
+        Named columns, each (accounts,), float64 but for `converged`; arrays for arrays, tensors on the device
+        of `r` for tensors:
 
         ``discount`` d: −∞ (uniform over M cells) to 1. ``concentration`` θ: above −d; ∞ where d = −∞.
         ``support`` M: K and up; ∞ where d ≥ 0. ``log_likelihood``: 0 or less. ``discount_se``,
@@ -64,15 +65,15 @@ def pitman_yor(
     RuntimeError
         'cupy' was asked for and can't run here.
     """
-    for name, values in (("r", r), ("frequency", frequency)):
-        if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-            raise ValueError(f"{name}: expected integers of shape (k,), got {values.dtype} of {values.shape}")
+    counts = checked_integers(r, "r", rows="k")
+    times = checked_integers(frequency, "frequency", rows="k")
+    for name, values in (("r", counts), ("frequency", times)):
         if values.size and values.min() < 1:
             raise ValueError(f"{name}: expected 1 or more, got {values.min()}")
-    if r.size != frequency.size:
-        raise ValueError(f"frequency: expected the shape of r ({r.size},), got ({frequency.size},)")
-    cut = checked_offsets(offsets, r.size)
+    if counts.size != times.size:
+        raise ValueError(f"frequency: expected the shape of r ({counts.size},), got ({times.size},)")
+    cut = checked_offsets(offsets, counts.size)
     if iterations < 1:
         raise ValueError(f"iterations: expected 1 or more, got {iterations}")
     fit = batched.fit if chosen(backend, "cupy", op="pitman_yor") == "cpu" else gpu.fit
-    return fit(r.astype(np.int64), frequency.astype(np.int64), cut, iterations=iterations)
+    return Fits(*(like(column, r) for column in fit(counts, times, cut, iterations=iterations)))

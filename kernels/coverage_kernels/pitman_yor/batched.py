@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coverage_kernels.pitman_yor.ladder import DIRECT, direct, ladder, tail
+from coverage_kernels.tensors import Values
 
 Array = NDArray[Any]
 
@@ -26,17 +27,17 @@ BLOCK = 4096
 _LEAST = 1e-100
 
 
-class Fits(NamedTuple):
+class Fits(NamedTuple, Generic[Values]):
     """Maximum-likelihood estimates, one row an account; see `coverage_kernels.pitman_yor.pitman_yor`."""
 
-    discount: Array
-    concentration: Array
-    support: Array
-    log_likelihood: Array
-    discount_se: Array
-    concentration_se: Array
-    new_chance: Array
-    converged: Array
+    discount: Values
+    concentration: Values
+    support: Values
+    log_likelihood: Values
+    discount_se: Values
+    concentration_se: Values
+    new_chance: Values
+    converged: Values
 
 
 class _Accounts(NamedTuple):
@@ -69,7 +70,7 @@ class _Point(NamedTuple):
 
 def fit(
     r: Array, frequency: Array, offsets: Array, *, iterations: int, block: int = BLOCK, xp: Any = np
-) -> Fits:
+) -> Fits[Array]:
     """Return what `coverage_kernels.pitman_yor.pitman_yor` returns; input is not checked.
 
     Parameters
@@ -93,7 +94,7 @@ def fit(
     return Fits(*(xp.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _fit(r: Array, frequency: Array, offsets: Array, iterations: int, xp: Any) -> Fits:
+def _fit(r: Array, frequency: Array, offsets: Array, iterations: int, xp: Any) -> Fits[Array]:
     size = offsets.size - 1
     row = xp.searchsorted(offsets, xp.arange(r.size), side="right") - 1
     cells = _sum(row, frequency, size, xp)
@@ -290,7 +291,9 @@ def _step(
     return e, u, expected, decrement, bent
 
 
-def _results(cells: Array, prompts: Array, chosen: Array, point: _Point, converged: Array, xp: Any) -> Fits:
+def _results(
+    cells: Array, prompts: Array, chosen: Array, point: _Point, converged: Array, xp: Any
+) -> Fits[Array]:
     size = cells.size
     e, u, count, n = point.e, point.u, cells[chosen], prompts[chosen]
     uniform = u <= 0

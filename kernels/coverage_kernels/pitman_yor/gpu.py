@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_kernels.pitman_yor import batched
-from coverage_kernels.pitman_yor.batched import Fits
+from coverage_kernels.pitman_yor.batched import Array, Fits
 
 #: Accounts on the device at once: about 1 kB each.
 BLOCK = 1 << 20
@@ -16,7 +16,7 @@ BLOCK = 1 << 20
 
 def fit(
     r: NDArray[np.int64], frequency: NDArray[np.int64], offsets: NDArray[np.int64], *, iterations: int
-) -> Fits:
+) -> Fits[Array]:
     """Return what `batched.fit` returns, in NumPy arrays; the backend was checked."""
     xp = import_module("cupy")
     fits = batched.fit(

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from coverage_kernels.backends import CupyBackend, chosen
 from coverage_kernels.ragged import checked_grid, checked_integers, checked_offsets
 from coverage_kernels.rarefaction import gpu, segmented
+from coverage_kernels.tensors import Values, like
 
 __all__ = ["rarefaction"]
 
@@ -16,14 +17,14 @@ LARGEST = 2**53
 
 
 def rarefaction(
-    size: NDArray[np.integer],
-    frequency: NDArray[np.integer],
+    size: Values,
+    frequency: Values,
     offsets: ArrayLike,
-    grid: NDArray[np.integer],
+    grid: Values,
     grid_offsets: ArrayLike,
     *,
     backend: CupyBackend = "auto",
-) -> NDArray[np.float64]:
+) -> Values:
     """Return the expected distinct cells among m prompts drawn without replacement.
 
     Formula: ``E[D(m)] = Σ_r f_r · [1 − C(n − r, m) / C(n, m)]``, ``n = Σ_r r · f_r``
@@ -47,7 +48,7 @@ def rarefaction(
     -------
     float64 (g,)
         1 at m = 1 to K = Σ f_r at m = n, rising with m; within 1e-10 · K of exact for n up to 10⁹. Empty for
-        an empty grid.
+        an empty grid. An array for arrays, a tensor on the device of `size` for tensors.
 
     Raises
     ------
@@ -61,7 +62,8 @@ def rarefaction(
     ----------
     .. [1] Hurlbert (1971), Ecology 52:577; Colwell et al. (2012), J. Plant Ecology 5:3, eq. 4.
     """
-    sizes, frequencies = checked_integers(size, "size"), checked_integers(frequency, "frequency")
+    sizes = checked_integers(size, "size", rows="k")
+    frequencies = checked_integers(frequency, "frequency", rows="k")
     if sizes.size != frequencies.size:
         raise ValueError(f"frequency: expected {sizes.size} entries like size, got {frequencies.size}")
     for name, values in (("size", sizes), ("frequency", frequencies)):
@@ -72,7 +74,7 @@ def rarefaction(
     points, grid_cut = checked_grid(grid, grid_offsets, prompts)
     account = np.repeat(np.arange(prompts.size), np.diff(grid_cut))
     path = segmented.rarefaction if chosen(backend, "cupy", op="rarefaction") == "cpu" else gpu.rarefaction
-    return path(sizes, frequencies, cut, prompts, account, points)
+    return like(path(sizes, frequencies, cut, prompts, account, points), size)
 
 
 def _prompts(
