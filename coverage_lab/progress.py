@@ -1,4 +1,4 @@
-"""How long work reports how far it is, without knowing who listens."""
+"""How long work reports how far it is and which step comes next, without knowing who listens."""
 
 from __future__ import annotations
 
@@ -18,6 +18,23 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int | None) -> None:
     """Report to nobody."""
+
+
+class Checkpoint(Protocol):
+    """Called as ``checkpoint(step)`` before a job takes its next step.
+
+    Whoever listens may end the job there, by an exception or by killing the process: what was finished is
+    kept, and the same job started again goes on with the step. A test of what a kill leaves behind needs no
+    other way in.
+    """
+
+    def __call__(self, step: str) -> None:
+        """Take note that `step` comes next; the job says which steps it has."""
+        ...
+
+
+def unwatched(step: str) -> None:
+    """Let every step be taken."""
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import sys
 from datetime import date
 from pathlib import Path
@@ -11,16 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support import daily_state
-from support.commands import call, python, write
+from support.commands import call, write
 from support.daily_state import (
     CONFIG,
     FIRST,
     SEEN,
     SETTINGS,
+    all_at_once,
     binding,
     contents,
     count,
     count_all,
+    count_and_die,
     day_number,
     every_byte,
     outputs,
@@ -28,6 +29,7 @@ from support.daily_state import (
     together,
     traffic_of,
 )
+from support.killed import KILLED, end_of
 from support.traced import HashEncoder, tiny_atlas
 
 from coverage_lab.accounts import merge, trace_prompts
@@ -49,7 +51,6 @@ from coverage_lab.state.table import Binding, StateTable, open_or_create, state_
 from coverage_lab.traffic import find_sources
 
 judge, days, undisturbed = daily_state.judge, daily_state.days, daily_state.undisturbed
-all_at_once = daily_state.all_at_once
 
 
 @pytest.fixture
@@ -280,45 +281,8 @@ def test_an_empty_day_is_a_day(tmp_path):
         count(write(traffic_of(FIRST), tmp_path / "full.parquet"), tmp_path / "o", tmp_path / "state", 0)
 
 
-KILLED = (
-    daily_state.KILLED_BEGINS
-    + """
-def arranged(point):
-    from coverage_lab.state import store, table
-    if point == "before-commit":
-        table.StateTable.commit = die
-    elif point == "after-commit":
-        run._report = die
-    elif point == "between-commit-and-clean-up":
-        whole = table.StateTable.commit
-        def commit(*a, **k):
-            whole(*a, **k)
-            die()
-        table.StateTable.commit = commit
-    elif point == "writing-files":
-        def some(self, local, path):
-            Path(self._url, path).parent.mkdir(parents=True)
-            Path(self._url, path).write_bytes(local.read_bytes()[:99])
-            die()
-        store.StateStore.put = some
-    elif point == "in-a-bucket":
-        work, done = run.work_bucket, []
-        def some_buckets(*a, **k):
-            if done:
-                die()
-            done.append(work(*a, **k))
-        run.work_bucket = some_buckets
-
-for point in sys.argv[3:]:
-    child = os.fork()
-    if not child:
-        arranged(point)
-        t.count(day, here / point / "out-2", here / point / "state", 2)
-        os._exit(0)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
-)
-POINTS = ("in-a-bucket", "writing-files", "before-commit", "between-commit-and-clean-up", "after-commit")
+#: In a file the third day's first file of states is half there; before the report the day is counted.
+POINTS = ("in a bucket", "in a file", "commit table", "clean up state", "report")
 
 
 @pytest.fixture(scope="module")
@@ -327,9 +291,10 @@ def killed(days, undisturbed, tmp_path_factory):
     here = tmp_path_factory.mktemp("killed")
     for point in POINTS:
         shutil.copytree(undisturbed[0].parent / "after-2", here / point / "state")
-    done = python(KILLED, here, days[2], *POINTS)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert [int(line) for line in done.stdout.split()] == [signal.SIGKILL] * len(POINTS), done.stderr[-2000:]
+        ended = end_of(
+            count_and_die, daily_state.CARD, point, days[2], here / point / "out-2", here / point / "state", 2
+        )
+        assert ended == KILLED, point
     return here
 
 
@@ -337,7 +302,7 @@ def killed(days, undisturbed, tmp_path_factory):
 def test_killed_and_started_again_counts_the_day_once(point, killed, days, undisturbed):
     state, out = killed / point / "state", killed / point / "out-2"
     assert not (out / "run.json").exists()
-    committed = point in ("between-commit-and-clean-up", "after-commit")
+    committed = point in ("clean up state", "report")
     assert (day_number(2) in StateTable(str(state)).days()) == committed
     for _ in range(2):
         count(days[2], out, state, 2)
@@ -351,19 +316,26 @@ def test_killed_and_started_again_counts_the_day_once(point, killed, days, undis
     assert outputs(killed / point / "out-3") == outputs(undisturbed[1][3])
 
 
-def test_two_days_at_once_both_land(days, tmp_path, all_at_once, undisturbed):
-    all_at_once(3)
-    state = tmp_path / "state"
-    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", state, n) for n in range(3)]
+def test_steps_of_counting_a_day_are_told(days, tmp_path):
+    told = []
+    count(days[0], tmp_path / "out", tmp_path / "state", 0, checkpoint=told.append)
+    assert told[-5:] == ["commit", "commit table", "clean up state", "report", "finish"]
+    count(days[0], tmp_path / "out", tmp_path / "state", 0, checkpoint=told.append)
+    assert told[-5:] == ["commit", "commit table", "clean up state", "report", "finish"], "nothing again"
+    assert told.count("read") == 1
+
+
+def test_two_days_at_once_both_land(days, tmp_path, undisturbed):
+    state, wait = tmp_path / "state", all_at_once(3)
+    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", state, n, checkpoint=wait) for n in range(3)]
     assert together(*calls) == [None] * 3
     theirs = {day: rows for day, rows in contents(undisturbed[0]).items() if day <= "2026-01-12"}
     assert contents(state) == theirs
 
 
-def test_the_same_day_at_once_one_wins_and_the_other_is_told(days, tmp_path, all_at_once):
-    all_at_once(2)
-    state = tmp_path / "state"
-    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", state, 0) for n in range(2)]
+def test_the_same_day_at_once_one_wins_and_the_other_is_told(days, tmp_path):
+    state, wait = tmp_path / "state", all_at_once(2)
+    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", state, 0, checkpoint=wait) for n in range(2)]
     raised = together(*calls)
     assert [type(error) for error in raised if error is not None] == [OutputError], raised
     (lost,) = [n for n in range(2) if raised[n] is not None]
@@ -372,10 +344,9 @@ def test_the_same_day_at_once_one_wins_and_the_other_is_told(days, tmp_path, all
     assert versions(state) == 1
 
 
-def test_the_very_same_run_at_once_counts_once(days, tmp_path, all_at_once):
-    all_at_once(2)
-    state = tmp_path / "state"
-    calls = [lambda n=n: count(days[0], tmp_path / f"out-{n}", state, 0) for n in range(2)]
+def test_the_very_same_run_at_once_counts_once(days, tmp_path):
+    state, wait = tmp_path / "state", all_at_once(2)
+    calls = [lambda n=n: count(days[0], tmp_path / f"out-{n}", state, 0, checkpoint=wait) for n in range(2)]
     assert together(*calls) == [None, None]
     assert versions(state) == 1
     assert len(contents(state)[FIRST.isoformat()]) == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from support.commands import some_traffic, tables, write
+from support.killed import KILLED, dies_at, dies_before, end_of
 from support.ray_faults import Faults, connect
 
 from coverage_lab.config import RunConfig
@@ -20,6 +20,7 @@ from coverage_lab.jobs import ingest as reading
 from coverage_lab.jobs import run_job
 from coverage_lab.jobs.ray import scheduler as dealing
 from coverage_lab.jobs.ray.scheduler import Failure, Job, deal
+from coverage_lab.progress import Progress, silent
 
 ray = pytest.importorskip("ray", reason="the Ray job needs the extra 'ray'")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -224,41 +225,34 @@ def test_a_full_disk_is_one_line_and_gone_on_from(faults, day, undisturbed, tmp_
         subprocess.run(["umount", str(disk)], check=True)
 
 
-#: A driver that is killed at a point; without one it runs to the end.
-DRIVER = """
-import os, signal, sys
-from pathlib import Path
-from coverage_lab.config import RunConfig
-from coverage_lab.files import output_folder
-from coverage_lab.jobs import combine, external_sort, ingest, run
-point, address, day, out, config = sys.argv[1:]
-config = RunConfig.model_validate_json(config)
-ingest.SMALLEST_SHARE = 1
-def die(*arguments, **options):
-    os.kill(os.getpid(), signal.SIGKILL)
-def progress(stage, done, total):
-    if ((point, stage) == ("in read", "read") and done) or (point, stage, done) == ("in work", "buckets", 2):
-        die()
-if point == "before work": run._work = die
-if point == "before gather": run.gather = die
-if point == "in gather":
-    written = combine.write_sorted
-    combine.write_sorted = lambda *a, **k: die() if a[1].name.startswith("flags") else written(*a, **k)
-if point == "in sorting": external_sort._deal = die
-if point == "before report": run.write_report = die
-if point == "before finish": output_folder.OutputFolder.finish = die
-job = config.job.model_copy(update={"ray": config.job.ray.model_copy(update={"address": address})})
-run.run_job(day, Path(out), config.model_copy(update={"job": job}), ray=True, progress=progress)
-"""
+def driver(point: str, address: str, day: Path, out: Path, config: RunConfig) -> None:
+    """Run on the cluster in a process that is killed at a point (`support.killed.end_of` calls it there)."""
+    reading.SMALLEST_SHARE = 1
+    job = config.job.model_copy(update={"ray": config.job.ray.model_copy(update={"address": address})})
+    progress: Progress = silent
+    if point in STAGES:
+        progress = dies_at(*STAGES[point])
+    run_job(
+        day,
+        out,
+        config.model_copy(update={"job": job}),
+        ray=True,
+        progress=progress,
+        checkpoint=dies_before(point),
+    )
+
+
+#: Points inside a stage; all others are steps of the job.
+STAGES = {"in read": ("read", 1), "in work": ("buckets", 2)}
 POINTS = (
     "in read",
-    "before work",
+    "work",
     "in work",
-    "before gather",
-    "in sorting",
-    "in gather",
-    "before report",
-    "before finish",
+    "gather",
+    "sort accounts",
+    "gather flags",
+    "report",
+    "finish",
     "never",
 )
 
@@ -269,11 +263,8 @@ def test_a_driver_killed_at_every_stage_goes_on_each_time(cluster, faults, day, 
     finished: dict[str, tuple[int, int]] = {}
     counts = []
     for point in POINTS:
-        words = [point, cluster.address, str(day), str(out), CONFIG.model_dump_json()]
-        ended = subprocess.run(
-            [sys.executable, "-c", DRIVER, *words], check=False, stderr=subprocess.PIPE, text=True
-        )
-        assert ended.returncode == (0 if point == "never" else -9), (point, ended.stderr[-2000:])
+        ended = end_of(driver, point, cluster.address, day, out, CONFIG)
+        assert ended == (0 if point == "never" else KILLED), point
         assert (out / "run.json").exists() == (point == "never"), point
         if point != "never":
             now = done(out)

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from support.commands import TABLES, call, some_traffic, tables, write
+from support.killed import CHANGED, end_of, run_until_change
 from support.traced import a_scorecard
 
 import coverage_lab as cl
 import coverage_lab.errors
-import coverage_lab.jobs.run
 from coverage_lab.config import DetectConfig, RunConfig
 from coverage_lab.detect.judge import judged_together
 from coverage_lab.jobs import run_job
@@ -175,6 +175,14 @@ def test_the_same_command_again_finds_it_done(undisturbed, day):
     assert before == {file.name: file.stat().st_mtime_ns for file in undisturbed.iterdir()}
 
 
+def test_each_step_is_told_before_it_is_taken(day, tmp_path):
+    told = []
+    run_job(day, tmp_path / "out", STATIC, checkpoint=told.append)
+    gathered = ["gather accounts", "sort accounts", "gather flags", "sort flags"]
+    gathered += ["gather curves", "gather cells", "gather quarantine"]
+    assert told == ["read", "work", "gather", *gathered, "report", "finish"]
+
+
 POINTS = [("read", 1), ("buckets", 0), ("buckets", 1), ("buckets", 3), ("buckets", 4)]
 
 
@@ -198,20 +206,20 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_tables(point, day
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path):
+def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path, capsys):
     config = tmp_path / "config.toml"
     config.write_text(TOML)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "coverage_lab.cli", "run", str(day), str(out), "--config", str(config)]
+    command = ["run", str(day), str(out), "--config", str(config)]
     # The first bucket is held up so that the signal arrives while work is going on.
     slow = (
         "import sys, time, coverage_lab.jobs.run as r; work = r.work_bucket\n"
         "def held(*a, **k):\n work(*a, **k); time.sleep(20)\n"
         "r.work_bucket = held\n"
-        "from coverage_lab.cli import main; sys.argv = sys.argv[1:]; main()"
+        "from coverage_lab.cli import main; main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", slow, *command[2:]],
+        [sys.executable, "-c", slow, *command],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -230,40 +238,15 @@ def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path):
     else:
         assert process.returncode == -signal.SIGKILL
     assert not (out / "run.json").exists()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    code, _, err = call(capsys, *command)
+    assert code == 0, err
     assert tables(out) == tables(undisturbed)
-
-
-#: Kills the process at its k-th rename, folder made or removed: the moments at which a run's state changes.
-KILL = """
-import os, sys, shutil
-from pathlib import Path
-left = int(sys.argv[1])
-def mortal(function):
-    def wrapped(*a, **k):
-        global left
-        left -= 1
-        if left == 0:
-            os._exit(77)
-        return function(*a, **k)
-    return wrapped
-Path.replace = mortal(Path.replace)
-Path.mkdir = mortal(Path.mkdir)
-shutil.rmtree = mortal(shutil.rmtree)
-from coverage_lab.config import load_config
-from coverage_lab.jobs import run_job
-run_job(sys.argv[2], Path(sys.argv[3]), load_config(Path(sys.argv[4])))
-"""
 
 
 @pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 7, 9, 12, 15, 18, 21, 23, 25, 27, 30, 32, 34, 36, 37, 38])
 def test_killed_at_any_change_on_disk_and_started_again(moment, day, undisturbed, tmp_path):
-    config = tmp_path / "config.toml"
-    config.write_text(TOML)
     out = tmp_path / "out"
-    command = [sys.executable, "-c", KILL, str(moment), str(day), str(out), str(config)]
-    killed = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    assert killed.returncode == 77, f"no such moment any more: {killed.stderr}"
+    assert end_of(run_until_change, moment, day, out, STATIC) == CHANGED, "no such moment any more"
     run_job(day, out, STATIC)
     assert tables(out) == tables(undisturbed)
     assert sorted(file.name for file in out.iterdir()) == sorted(file.name for file in undisturbed.iterdir())
@@ -287,16 +270,14 @@ def test_ray_says_when_the_cluster_is_too_small(day, tmp_path):
     assert not (tmp_path / "out").exists(), "it must stop before any work"
 
 
-def test_ray_worker_errors_are_one_line(day, tmp_path, monkeypatch):
-    def damaged(folder, *arguments, **options):
-        for bucket in (folder.work / "buckets").rglob("*.arrow"):
-            bucket.write_bytes(b"no bucket")
-        return work(folder, *arguments, **options)
+def test_ray_worker_errors_are_one_line(day, tmp_path):
+    def damaged(step):
+        if step == "work":
+            for bucket in (tmp_path / "out/.work/buckets").rglob("*.arrow"):
+                bucket.write_bytes(b"no bucket")
 
-    work = coverage_lab.jobs.run._work
-    monkeypatch.setattr(coverage_lab.jobs.run, "_work", damaged)
     with pytest.raises(cl.errors.OutputError, match=r"bucket .* can't be read") as caught:
-        run_job(day, tmp_path / "out", STATIC, ray=True)
+        run_job(day, tmp_path / "out", STATIC, ray=True, checkpoint=damaged)
     assert "\n" not in str(caught.value)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,9 +16,21 @@ import boto3
 import pyarrow.parquet as pq
 import pytest
 from support import daily_state as daily
-from support.commands import call, python, write
-from support.daily_state import CONFIG, FIRST, contents, count, day_number, outputs, together, traffic_of
+from support.commands import call, write
+from support.daily_state import (
+    CONFIG,
+    FIRST,
+    all_at_once,
+    contents,
+    count,
+    count_and_die,
+    day_number,
+    outputs,
+    together,
+    traffic_of,
+)
 from support.daily_state import SEEN as ACCOUNTS
+from support.killed import KILLED, end_of
 from support.s3_server import BUSY, KEY, LOSE, SECRET, SEEN
 
 import coverage_lab.jobs.run
@@ -40,7 +51,7 @@ from coverage_lab.state.table import Change, StateFile, StateTable, open_or_crea
 
 BUCKET = "states"
 
-judge, days, undisturbed, all_at_once = daily.judge, daily.days, daily.undisturbed, daily.all_at_once
+judge, days, undisturbed = daily.judge, daily.days, daily.undisturbed
 
 
 class Store:
@@ -178,48 +189,14 @@ def test_recompute_with_a_late_file_is_as_on_a_folder(store, url, name, after, d
     assert len(kept) == 4 + 5, "the record and the marker of the day that was replaced are gone"
 
 
-# As in test_daily_state: the process forks before Delta Lake starts threads.
-KILLED = (
-    daily.KILLED_BEGINS
-    + """
-def arranged(point):
-    from coverage_lab.state import store, table
-    if point == "half-a-file":
-        def some(self, path, chunks):
-            stream = self._handler._handler.open_output_stream(path, None)
-            for chunk in chunks:
-                stream.write(chunk[:99])
-            die()
-        store.StateStore._write = some
-    elif point == "before-commit":
-        table.StateTable.commit = die
-    elif point == "after-commit":
-        whole = table.StateTable.commit
-        def commit(*a, **k):
-            whole(*a, **k)
-            die()
-        table.StateTable.commit = commit
-
-for point in sys.argv[3:]:
-    child = os.fork()
-    if not child:
-        arranged(point)
-        t.count(day, here / point, f"s3://states/{point}", 2)
-        os._exit(0)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
-)
-POINTS = ("half-a-file", "before-commit", "after-commit")
+POINTS = ("in a file", "commit table", "clean up state")
 
 
 def test_killed_and_started_again_counts_the_day_once(store, days, undisturbed, tmp_path):
     for point in POINTS:
-        store.upload(undisturbed[0].parent / "after-2", point)
-    done = python(KILLED, tmp_path, days[2], *POINTS)
-    assert [int(line) for line in done.stdout.split()] == [signal.SIGKILL] * len(POINTS), done.stderr[-2000:]
-    for point in POINTS:
-        url = f"s3://{BUCKET}/{point}"
-        assert (day_number(2) in StateTable(url).days()) == (point == "after-commit")
+        url = store.upload(undisturbed[0].parent / "after-2", point.replace(" ", "-"))
+        assert end_of(count_and_die, daily.CARD, point, days[2], tmp_path / point, url, 2) == KILLED, point
+        assert (day_number(2) in StateTable(url).days()) == (point == "clean up state")
         for _ in range(2):
             count(days[2], tmp_path / point, url, 2)
             assert version(url) == 3
@@ -227,17 +204,19 @@ def test_killed_and_started_again_counts_the_day_once(store, days, undisturbed, 
         assert outputs(tmp_path / point) == outputs(undisturbed[1][2])
 
 
-def test_days_at_once_all_land(store, url, days, undisturbed, tmp_path, all_at_once):
-    all_at_once(3)
-    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", url, n) for n in range(3)]
+def test_days_at_once_all_land(store, url, days, undisturbed, tmp_path):
+    wait = all_at_once(3)
+    calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", url, n, checkpoint=wait) for n in range(3)]
     assert together(*calls) == [None] * 3
     assert contents(url) == until(day_number(2), undisturbed[0])
     assert version(url) == 3
 
 
-def test_the_same_day_at_once_one_wins_and_the_other_is_told(store, url, days, tmp_path, all_at_once):
-    all_at_once(2)
-    raised = together(*[lambda n=n: count(days[n], tmp_path / f"out-{n}", url, 0) for n in range(2)])
+def test_the_same_day_at_once_one_wins_and_the_other_is_told(store, url, days, tmp_path):
+    wait = all_at_once(2)
+    raised = together(
+        *[lambda n=n: count(days[n], tmp_path / f"out-{n}", url, 0, checkpoint=wait) for n in range(2)]
+    )
     (lost,) = [n for n in range(2) if raised[n] is not None]
     assert "has been counted by another run" in str(raised[lost])
     assert [row["account_id"] for row in contents(url)[FIRST.isoformat()]] == list(ACCOUNTS[1 - lost])
@@ -259,17 +238,16 @@ def test_a_busy_store_is_asked_again(store, url, after):
     assert list(StateTable(url).days()) == [FIRST]
 
 
-def test_a_retain_between_copy_and_commit_takes_nothing(url, after, days, undisturbed, tmp_path, monkeypatch):
+def test_a_retain_between_copy_and_commit_takes_nothing(url, after, days, undisturbed, tmp_path):
     after(2)
-    commit = StateTable.commit
+    retained = []
 
-    def after_a_retain(self, change, *, told):
-        if told["action"] == "day":
-            assert retain_days(url, 30) == []
-        return commit(self, change, told=told)
+    def retain(step):
+        if step == "commit table":
+            retained.append(retain_days(url, 30))
 
-    monkeypatch.setattr(StateTable, "commit", after_a_retain)
-    count(days[2], tmp_path / "out", url, 2)
+    count(days[2], tmp_path / "out", url, 2, checkpoint=retain)
+    assert retained == [[]]
     assert contents(url) == until(day_number(2), undisturbed[0])
     assert [shown.prompts for shown in show_state(url)[1]] == [28, 42, 28]
     with pytest.raises(TrafficError, match="its content was counted on 2026-01-12"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from coverage_lab.detect.fdr import smallest_discovery
 from coverage_lab.detect.judge import judged_together
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.external_sort import column_of, write_sorted
+from coverage_lab.progress import Checkpoint, unwatched
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 
 #: Share of false ones among the discoveries, on average, at which a run counts its discoveries.
@@ -24,23 +26,37 @@ _SCHEMAS = {"accounts": ACCOUNTS, "flags": FLAGS, "curves": CURVES, "cells": CEL
 _STREAMED = ("curves", "cells", "quarantine")
 
 
-def gather(folder: OutputFolder, parts: Sequence[Path], config: DetectConfig) -> None:
+def gather(
+    folder: OutputFolder,
+    parts: Sequence[Path],
+    config: DetectConfig,
+    *,
+    checkpoint: Checkpoint = unwatched,
+) -> None:
     """Put the parts' tables together in the output folder.
 
     `accounts` and `flags` are sorted by account and get their q-values here, in row groups of one size;
     `curves`, `cells` and `quarantine` are streamed in bucket order, each account's rows together. Held are a
-    few numbers an account, never all rows of a table.
+    few numbers an account, never all rows of a table. `checkpoint` is told "gather TABLE" before each table,
+    and "sort TABLE" in the middle of those two that are sorted.
     """
     files = {name: [part / f"{name}.parquet" for part in parts] for name in _SCHEMAS}
     q_values = _q_values(files["accounts"], config)
     of_flags = _of_flags(files["accounts"], files["flags"], q_values)
     for name, column in (("accounts", q_values), ("flags", of_flags)):
+        checkpoint(f"gather {name}")
         with folder.whole_file(f"{name}.parquet") as target:
             write_sorted(
-                files[name], target, schema=_SCHEMAS[name], q_values=column, scratch=folder.work / "sorting"
+                files[name],
+                target,
+                schema=_SCHEMAS[name],
+                q_values=column,
+                scratch=folder.work / "sorting",
+                dealt=partial(checkpoint, f"sort {name}"),
             )
     files["quarantine"].insert(0, folder.work / "quarantine.parquet")
     for name in _STREAMED:
+        checkpoint(f"gather {name}")
         with (
             folder.whole_file(f"{name}.parquet") as target,
             pq.ParquetWriter(target, _SCHEMAS[name], compression="zstd") as writer,

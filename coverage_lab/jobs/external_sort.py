@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,13 @@ _BUFFER = 2**14
 
 
 def write_sorted(
-    files: Sequence[Path], target: Path, *, schema: pa.Schema, q_values: pa.Array, scratch: Path
+    files: Sequence[Path],
+    target: Path,
+    *,
+    schema: pa.Schema,
+    q_values: pa.Array,
+    scratch: Path,
+    dealt: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the rows of many Parquet files sorted by `account_id`, with their `q_value` filled in.
 
@@ -47,10 +53,13 @@ def write_sorted(
     scratch : Path
         Folder for the spans' rows, as many bytes as they have in memory. What is there is removed first, and
         it is gone in the end.
+    dealt : () -> None
+        Called when every row is in the file of its span and no span is sorted yet.
     """
     span_of, spans = _spans(files)
     with _emptied(scratch), pq.ParquetWriter(target, schema, compression="zstd") as writer:
         _deal(files, schema, q_values, span_of, [_span_file(scratch, span) for span in range(spans)])
+        dealt()
         for span in range(spans):
             file = _span_file(scratch, span)
             with pa.input_stream(str(file), buffer_size=_BUFFER) as stored:

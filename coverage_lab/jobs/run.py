@@ -29,7 +29,7 @@ from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.combine import discoveries, gather
 from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
 from coverage_lab.jobs.ray.pool import ray_cluster, work_on_ray
-from coverage_lab.progress import Progress, silent
+from coverage_lab.progress import Checkpoint, Progress, silent, unwatched
 from coverage_lab.report import write_report
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
 from coverage_lab.state.day import DayRun, StateDay, prompts_of
@@ -59,6 +59,7 @@ def run_job(
     overwrite: bool = False,
     state: StateDay | None = None,
     progress: Progress = silent,
+    checkpoint: Checkpoint = unwatched,
 ) -> dict[str, object]:
     """Run the main job.
 
@@ -76,6 +77,11 @@ def run_job(
     state : StateDay, optional
         Judge the accounts by this day's prompts and those of the days before in a state table, and count
         the day there.
+    progress : Progress, optional
+        Told how far the long stages are.
+    checkpoint : Checkpoint, optional
+        Told each step before it is taken: "read", "work", "gather" and those of `jobs.combine.gather`, with
+        `state` "commit" and those of `DayRun.commit`, then "report" and "finish".
 
     Returns
     -------
@@ -113,18 +119,21 @@ def run_job(
                 return folder.manifest()
             if day is not None:
                 day.plan.write(folder.work)
+            checkpoint("read")
             with clock.stage("read"):
                 # A reader takes one CPU, an actor of the next stage `threads` of them.
                 readers = config.job.ray.actors * threads if ray else None
                 read = read_input(sources, config, folder, readers=readers, progress=progress)
             names = [source.name for source in sources]
+            checkpoint("work")
             with clock.stage("encode_and_judge"):
                 parts, devices = _work(
                     folder, config, judge, read, names, threads=threads, ray=ray, progress=progress
                 )
+        checkpoint("gather")
         with clock.stage("gather"), disk_errors(output):
             check_accounts_apart(parts, read.buckets, sources)
-            gather(folder, parts, judge.config)
+            gather(folder, parts, judge.config, checkpoint=checkpoint)
             rows_in = rows_of_ready(parts) if read.rows_in is None else read.rows_in
             own = None if day is None else prompts_of(parts)
             counts = _counts(output, rows_in, read, judge, own_prompts=own)
@@ -132,13 +141,18 @@ def run_job(
             key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
         )
         if day is not None:
+            checkpoint("commit")
             with clock.stage("commit"):
                 manifest["state"] = day.commit(
-                    parts, placed=all(isinstance(bucket, SpreadBucket) for bucket in read.buckets)
+                    parts,
+                    placed=all(isinstance(bucket, SpreadBucket) for bucket in read.buckets),
+                    checkpoint=checkpoint,
                 )
             manifest["config_id"] = config.digest(state=True)
+        checkpoint("report")
         with clock.stage("report"), disk_errors(output):
             _report(folder, manifest, config)
+        checkpoint("finish")
         folder.finish(manifest)
         progress("done", 1, 1)
         return manifest

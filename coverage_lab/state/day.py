@@ -22,6 +22,7 @@ from coverage_lab.detect.trajectory import Watched
 from coverage_lab.errors import OutputError
 from coverage_lab.files.atomic import read_json, write_json
 from coverage_lab.files.output_folder import OutputFolder
+from coverage_lab.progress import Checkpoint, unwatched
 from coverage_lab.schema import STATES_VERSION
 from coverage_lab.state.errors import table_errors
 from coverage_lab.state.files import Read, read_states
@@ -215,7 +216,9 @@ class DayRun:
                 f"{self._table.url} any more; give another folder to count it again"
             )
 
-    def commit(self, parts: Sequence[Path], *, placed: bool) -> dict[str, object]:
+    def commit(
+        self, parts: Sequence[Path], *, placed: bool, checkpoint: Checkpoint = unwatched
+    ) -> dict[str, object]:
         """Put the day into the table in one commit, unless it is there; returns the manifest's part.
 
         Parameters
@@ -225,6 +228,9 @@ class DayRun:
         placed : bool
             Whether the k-th part's accounts are those that `traffic.bucket_of` places k-th: not so where the
             input was bucketed by somebody else.
+        checkpoint : Checkpoint, optional
+            Told "commit table" when the day's files are put and the table doesn't name them yet, and
+            "clean up state" right after the table's commit.
 
         Raises
         ------
@@ -261,7 +267,9 @@ class DayRun:
                 "run": self.run,
                 "schema_version": STATES_VERSION,
             }
+            checkpoint("commit table")
             committed = self._table.commit(change, told=told)
+            checkpoint("clean up state")
             self._put_again(added, parts, record, placed=placed)
         if committed and replaced not in (None, self.run):
             delete_record(self._table, day, replaced)

@@ -42,7 +42,7 @@ class StateStore:
     """
 
     def __init__(self, url: str, *, sizes: Mapping[str, int] | None = None) -> None:
-        self._url = url
+        self.url = url
         self._sizes = dict(sizes or {})
 
     def put(self, local: Path, path: str) -> None:
@@ -107,7 +107,7 @@ class StateStore:
             from deltalake.fs import DeltaStorageHandler
         except ImportError as error:
             raise MissingExtraError("deltalake", "state", "--state") from error
-        return DeltaStorageHandler(self._url, storage_options(self._url), self._sizes or None)
+        return DeltaStorageHandler(self.url, storage_options(self.url), self._sizes or None)
 
     def _write(self, path: str, chunks: Iterator[bytes]) -> None:
         # Arrow's wrapper hands on buffers, which Delta Lake's stream refuses: it is written to directly.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.scorecard import load_scorecard
 from coverage_lab.jobs import StateDay, run_job
+from coverage_lab.progress import silent, unwatched
 from coverage_lab.schema import TRAFFIC
-from coverage_lab.state import day as state_day
+from coverage_lab.state.store import StateStore, storage_options
 from coverage_lab.state.table import Binding, StateTable
 from support.commands import TABLES, WORDS, write
+from support.killed import die, dies_at, dies_before
 from support.traced import HashEncoder, a_scorecard, tiny_atlas
 
 SETTINGS = {
@@ -32,7 +34,7 @@ SETTINGS = {
 }
 CONFIG = RunConfig.model_validate(SETTINGS)
 FIRST = date(2026, 1, 10)
-CARD = Path(os.environ.get("DAILY_STATE_CARD", "unset"))
+CARD = Path("unset")
 
 
 def stand_in(config, **_):
@@ -49,13 +51,11 @@ def judge(tmp_path_factory):
     global CARD
     CARD = tmp_path_factory.mktemp("card") / "card.json"
     CARD.write_text(a_scorecard().model_dump_json())
-    os.environ["DAILY_STATE_CARD"] = str(CARD)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coverage_lab.jobs.run, "load_judge", stand_in)
         # The page is a fifth of so small a run's time, and says nothing here.
         patch.setattr(coverage_lab.jobs.run, "write_report", lambda target, **_: target.write_text("page"))
         yield stand_in
-    del os.environ["DAILY_STATE_CARD"]
 
 
 def traffic_of(day: date, accounts=("ann", "bob", "cho"), *, prompts=14, seed=0) -> pa.Table:
@@ -93,8 +93,9 @@ def days(tmp_path_factory):
     ]
 
 
-def count(file, out, state, n, config=CONFIG, **options):
-    return run_job(file, out, config, state=StateDay(state, day_number(n), **options))
+def count(file, out, state, n, config=CONFIG, *, progress=silent, checkpoint=unwatched, **options):
+    wanted = StateDay(state, day_number(n), **options)
+    return run_job(file, out, config, state=wanted, progress=progress, checkpoint=checkpoint)
 
 
 def count_all(days, folder, config=CONFIG):
@@ -152,31 +153,40 @@ def together(*calls):
     return raised
 
 
-@pytest.fixture
-def all_at_once(monkeypatch):
-    """Nobody commits before everybody has looked at the table."""
+def all_at_once(runs: int) -> Callable[[str], None]:
+    """Give a checkpoint for so many runs: nobody commits before everybody has looked at the table."""
+    barrier = threading.Barrier(runs)
 
-    def arranged(runs):
-        barrier, commit = threading.Barrier(runs), state_day.DayRun.commit
-
-        def waiting(self, parts, *, placed):
+    def checkpoint(step: str) -> None:
+        if step == "commit":
             barrier.wait(60)
-            return commit(self, parts, placed=placed)
 
-        monkeypatch.setattr(state_day.DayRun, "commit", waiting)
-
-    return arranged
+    return checkpoint
 
 
-# The process that is killed: it forks before Delta Lake starts threads, so that it imports everything once.
-KILLED_BEGINS = """
-import os, signal, sys
-from pathlib import Path
-import support.daily_state as t
-import coverage_lab.jobs.run as run
-run.load_judge = t.stand_in
-here, day = Path(sys.argv[1]), Path(sys.argv[2])
+def count_and_die(card: Path, point: str, file: Path, out: Path, state: str | Path, n: int) -> None:
+    """Count a day in a process that is killed at a point (`support.killed.end_of` calls it there)."""
+    global CARD
+    CARD = card
+    coverage_lab.jobs.run.load_judge = stand_in
+    if point == "in a bucket":
+        count(file, out, state, n, progress=dies_at("buckets", 1))
+    elif point == "in a file":
+        StateStore.put = _half_a_file  # type: ignore[method-assign]
+        count(file, out, state, n)
+    else:
+        count(file, out, state, n, checkpoint=dies_before(point))
 
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+
+def _half_a_file(store: StateStore, local: Path, path: str) -> None:
+    """Die with a file half written: in its place on a folder, and of an object store's upload."""
+    url = store.url
+    if "://" in url:
+        from deltalake.fs import DeltaStorageHandler
+
+        stream = DeltaStorageHandler(url, storage_options(url))._handler.open_output_stream(path, None)
+        stream.write(local.read_bytes()[:99])
+    else:
+        Path(url, path).parent.mkdir(parents=True)
+        Path(url, path).write_bytes(local.read_bytes()[:99])
+    die()
