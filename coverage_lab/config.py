@@ -15,11 +15,13 @@ from coverage_lab.errors import ConfigError
 EncoderName = Literal["auto", "static", "minilm", "cascade"]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A typed value that never changes; unknown keys raise."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TrafficConfig(_Frozen):
+class TrafficConfig(Frozen):
     """How traffic is read.
 
     `columns` maps our column name to the name in the input, for instance `prompt = "request_text"`.
@@ -45,7 +47,7 @@ class TrafficConfig(_Frozen):
         return value
 
 
-class EncoderConfig(_Frozen):
+class EncoderConfig(Frozen):
     """Which encoder turns prompts into unit vectors."""
 
     name: EncoderName = Field(default="auto", description="auto: minilm where a GPU is found, else static")
@@ -80,13 +82,13 @@ class EncoderConfig(_Frozen):
     batch_size: int = Field(default=64, gt=0, description="texts, of the engine sentence-transformers")
 
 
-class AtlasConfig(_Frozen):
+class AtlasConfig(Frozen):
     """Which atlas cells are taken from; the frozen default of the encoder when no path is given."""
 
     path: Path | None = None
 
 
-class DetectConfig(_Frozen):
+class DetectConfig(Frozen):
     """Where verdicts are drawn. The p-values are conformal against benign accounts of similar size."""
 
     scorecard: Path | None = Field(
@@ -106,7 +108,7 @@ class DetectConfig(_Frozen):
         return self
 
 
-class CascadeConfig(_Frozen):
+class CascadeConfig(Frozen):
     """The first stage of ``encoder.name = "cascade"``; the second is minilm, by the other sections.
 
     All accounts are judged with the static encoder. Those of at least `detect.min_prompts` prompts whose
@@ -127,7 +129,7 @@ class CascadeConfig(_Frozen):
     )
 
 
-class RayConfig(_Frozen):
+class RayConfig(Frozen):
     """Actors of the encode-and-assign stage (`--ray`)."""
 
     address: str | None = Field(
@@ -149,7 +151,7 @@ class RayConfig(_Frozen):
     )
 
 
-class JobConfig(_Frozen):
+class JobConfig(Frozen):
     """How the work is cut and how much of the machine it takes."""
 
     buckets: int | None = Field(default=None, gt=0, le=4096, description="by input size when not given")
@@ -157,7 +159,7 @@ class JobConfig(_Frozen):
     ray: RayConfig = RayConfig()
 
 
-class StateConfig(_Frozen):
+class StateConfig(Frozen):
     """What a run with `--state` judges by. Keys of a store come from the environment, never from here."""
 
     window_days: int = Field(
@@ -165,13 +167,13 @@ class StateConfig(_Frozen):
     )
 
 
-class ReportConfig(_Frozen):
+class ReportConfig(Frozen):
     """What `report.html` shows."""
 
     max_accounts: int = Field(default=50, ge=1, description="flagged accounts drawn in full")
 
 
-class RunConfig(_Frozen):
+class RunConfig(Frozen):
     """Everything that the main job can be told. Every field has a default."""
 
     traffic: TrafficConfig = TrafficConfig()
@@ -232,15 +234,21 @@ def load_config(path: Path | None) -> RunConfig:
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"config {path}: {one_line(error)}") from error
+        listed = "; `coverage-lab run --help` says where the keys are listed"
+        raise ConfigError(f"config {path}: {one_line(error, listed=listed)}") from error
 
 
-def one_line(error: ValidationError) -> str:
-    """Return the first problem of a pydantic error as one line that names the key."""
+def one_line(error: ValidationError, *, listed: str = "") -> str:
+    """Return the first problem of a pydantic error as one line that names the key.
+
+    `listed` says, after an unknown key, where the known ones are listed.
+    """
     first = error.errors(include_url=False, include_context=False)[0]
     key = ".".join(str(part) for part in first["loc"]) or "(top level)"
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; `coverage-lab run --help` says where the keys are listed"
     more = error.error_count() - 1
     rest = f" (and {more} more)" if more else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{listed}"
+    if first["type"] == "missing":
+        return f"'{key}' is missing{rest}"
     return f"'{key}': {first['msg']}, got {first['input']!r:.80}{rest}"

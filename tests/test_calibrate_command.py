@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 from support.commands import call
+from support.manifests import a_manifest, a_model, edit_manifest
 from support.traced import a_scorecard
 
-from coverage_lab.config import DetectConfig
+from coverage_lab.config import DetectConfig, RunConfig
 from coverage_lab.detect import load_scorecard
 from coverage_lab.detect.calibrate import calibrate_unlabelled
 from coverage_lab.errors import ConfigError, OutputError
@@ -54,12 +55,11 @@ def results(tmp_path: Path) -> Folder:
         pq.write_table(pa.table(columns), folder / "accounts.parquet")
         scorecard = tmp_path / "scorecard.json"
         scorecard.write_text(a_scorecard().model_dump_json())
-        manifest = {
-            "encoder": {"name": "static"},
-            "config": {"detect": {"scorecard": str(scorecard)} | (config or {})},
-            "model": {"id": a_scorecard().id} if model is ... else model,
-        }
-        (folder / "run.json").write_text(json.dumps(manifest))
+        manifest = a_manifest(
+            config=RunConfig.model_validate({"detect": {"scorecard": str(scorecard)} | (config or {})}),
+            model=a_model(a_scorecard().id) if model is ... else model,
+        )
+        (folder / "run.json").write_text(manifest.to_json())
         return folder
 
     return make
@@ -260,11 +260,11 @@ def test_too_few_accounts_and_runs_without_scores(results: Folder, tmp_path: Pat
     folder = results(slice(0, 60))
     with pytest.raises(ConfigError, match=r"^RUN .*60 scored accounts, at least 100 are needed"):
         recalibrate(folder, tmp_path / "own.json")
-    (folder / "run.json").write_text(json.dumps({"config": {"detect": {}}, "model": None}))
+    edit_manifest(folder, model=None)
     with pytest.raises(ConfigError, match="has no scores"):
         recalibrate(folder, tmp_path / "own.json")
-    (folder / "run.json").write_text(json.dumps({"config": {"detect": {"gone": 1}}}))
-    with pytest.raises(ConfigError, match="run again"):
+    edit_manifest(folder, config={"detect": {"gone": 1}})
+    with pytest.raises(OutputError, match=r"unknown key 'config\.detect\.gone'; run again"):
         recalibrate(folder, tmp_path / "own.json")
     (folder / "accounts.parquet").unlink()
     with pytest.raises(OutputError, match=r"no accounts\.parquet"):
@@ -274,7 +274,7 @@ def test_too_few_accounts_and_runs_without_scores(results: Folder, tmp_path: Pat
 
 
 def test_a_scorecard_that_is_another_now_is_refused(results: Folder, tmp_path: Path) -> None:
-    folder = results(model={"id": "f" * 64})
+    folder = results(model=a_model("f" * 64))
     with pytest.raises(ConfigError, match=r"was scored by scorecard ffffffffffff, but .* run again"):
         recalibrate(folder, tmp_path / "own.json")
     (tmp_path / "scorecard.json").unlink()

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
+from support.manifests import a_manifest
 from support.traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
 
 from coverage_lab.accounts import trace_prompts
@@ -28,6 +29,7 @@ from coverage_lab.detect.cascade import escalated, superseded
 from coverage_lab.detect.judge import judge_states
 from coverage_lab.encoders import resolve_name
 from coverage_lab.errors import ConfigError
+from coverage_lab.files.manifest import AtlasUsed, EncoderUsed, Escalated, SecondStage
 from coverage_lab.jobs import run
 from coverage_lab.jobs.ray import pool
 from coverage_lab.jobs.recalibrate import recalibrate
@@ -338,7 +340,15 @@ def test_scorecards_and_atlases_of_both_stages_can_be_given(
 def test_where_one_encoder_is_asked_for_a_cascade_is_refused(second: Judge, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'cascade' is two encoders"):
         resolve_name(EncoderConfig(name="cascade"))
-    (tmp_path / "run.json").write_text(json.dumps({"cascade": {"escalate_p": 0.2}}))
+    encoder = EncoderUsed(name="minilm", id="e", device="cpu", precision="float32")
+    cascade = SecondStage(
+        escalate_p=0.2,
+        escalated=Escalated(accounts=1, prompts=60),
+        encoder=encoder,
+        atlas=AtlasUsed(id="a", sizes=(4, 8, 32), description="tests"),
+        model=None,
+    )
+    (tmp_path / "run.json").write_text(a_manifest(cascade=cascade).to_json())
     (tmp_path / "accounts.parquet").touch()
     with pytest.raises(ConfigError, match="a cascade's scores are of two scorecards"):
         recalibrate(tmp_path, tmp_path / "out.json")
@@ -384,16 +394,17 @@ def test_a_run_with_two_stages(
     manifest = run.run_job(source, tmp_path / "out", config)
     accounts = pq.read_table(tmp_path / "out" / "accounts.parquet")
     theirs = accounts.filter(pc.equal(accounts["atlas_id"], second.atlas.id))
-    told = manifest["cascade"]
-    assert isinstance(told, dict)
+    cascade = manifest.cascade
+    assert cascade is not None
     assert 3 <= theirs.num_rows <= 19
-    assert told["escalated"] == {"accounts": theirs.num_rows, "prompts": pc.sum(theirs["prompts"]).as_py()}
-    assert (told["escalate_p"], told["atlas"]["id"]) == (0.2, second.atlas.id)
+    assert cascade.escalated.model_dump() == {
+        "accounts": theirs.num_rows,
+        "prompts": pc.sum(theirs["prompts"]).as_py(),
+    }
+    assert (cascade.escalate_p, cascade.atlas.id) == (0.2, second.atlas.id)
     expected = {"name": "other", "id": OtherEncoder.id, "device": "cpu", "precision": "float32"}
-    assert told["encoder"] == expected
-    assert manifest["atlas"] == {
-        "id": tiny_atlas().id, "sizes": [4, 8, 32], "description": "tests"
-    }  # fmt: skip
+    assert cascade.encoder.model_dump() == expected
+    assert manifest.atlas == AtlasUsed(id=tiny_atlas().id, sizes=(4, 8, 32), description="tests")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Second stage" in page
     assert f"{theirs.num_rows} accounts with p at most 0.2" in page

@@ -263,7 +263,7 @@ def test_a_file_twice_in_one_input_is_read_once_and_named(days, tmp_path, capsys
     for name in ("a.parquet", "b.parquet"):
         (twice / name).write_bytes(days[0].read_bytes())
     manifest = count(twice, tmp_path / "out", tmp_path / "state", 0)
-    assert manifest["state"]["repeated_files"] == {"b.parquet": "a.parquet"}
+    assert manifest.state.repeated_files == {"b.parquet": "a.parquet"}
     count(days[0], tmp_path / "once", tmp_path / "state-once", 0)
     assert contents(tmp_path / "state") == contents(tmp_path / "state-once")
     assert versions(tmp_path / "state") == 1
@@ -357,22 +357,22 @@ def test_cost_of_a_day_is_flat_beyond_the_window_and_in_accounts_not_seen(tmp_pa
     reads, crowded = [], []
     for n in range(8):
         file = write(traffic_of(day_number(n), ("ann", "bob"), prompts=5), tmp_path / f"{n}.parquet")
-        reads.append(count(file, tmp_path / f"out-{n}", tmp_path / "state", n, config)["state"]["read"])
-    assert reads[0]["rows"] == 0
-    assert reads[1]["rows"] == 2
-    assert {read["rows"] for read in reads[2:]} == {4}
+        reads.append(count(file, tmp_path / f"out-{n}", tmp_path / "state", n, config).state.read)
+    assert reads[0].rows == 0
+    assert reads[1].rows == 2
+    assert {read.rows for read in reads[2:]} == {4}
     # Compressed sizes differ by some bytes from day to day; they do not grow.
-    sizes = [read["bytes"] for read in reads[2:]]
+    sizes = [read.bytes for read in reads[2:]]
     assert max(sizes) < 1.1 * min(sizes)
     crowd = tuple(f"crowd-{i:04d}" for i in range(300))
     for n in range(3):
         who = ("ann", "bob", *crowd) if n < 2 else ("ann", "bob")
         file = write(traffic_of(day_number(n), who, prompts=2), tmp_path / f"c{n}.parquet")
-        crowded.append(count(file, tmp_path / f"c-{n}", tmp_path / "crowded", n, config)["state"]["read"])
+        crowded.append(count(file, tmp_path / f"c-{n}", tmp_path / "crowded", n, config).state.read)
     # Two accounts in two days: four row groups at most, of 32 rows at most.
-    assert crowded[2]["row_groups"] <= 4
-    assert crowded[2]["rows"] <= 4 * 32
-    assert crowded[1]["rows"] == 302, "where all are seen, all are read"
+    assert crowded[2].row_groups <= 4
+    assert crowded[2].rows <= 4 * 32
+    assert crowded[1].rows == 302, "where all are seen, all are read"
 
 
 def test_another_encoder_or_atlas_is_refused(tmp_path):

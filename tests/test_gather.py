@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.judge import judged_together
+from coverage_lab.files.manifest import Escalated
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs import external_sort as merging
 from coverage_lab.jobs.combine import gather
-from coverage_lab.jobs.run import _counts
+from coverage_lab.jobs.run import _outcome
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 
 SCHEMAS = {"accounts": ACCOUNTS, "flags": FLAGS, "curves": CURVES, "cells": CELLS, "quarantine": QUARANTINE}
@@ -238,12 +239,12 @@ def test_counts_of_a_run_are_those_of_its_tables(tmp_path, monkeypatch):
     )
     read: Any = SimpleNamespace(buckets=parts, as_of="then")
     prompts = sum(row["prompts"] for row in rows)
-    counts = _counts(tmp_path / "out", prompts + 3, read, judge, used=None)
-    assert counts["accounts"] == 21
-    assert counts["rows_used"] == prompts
-    assert counts["quarantine_reasons"] == {"empty_prompt": 2, "missing_prompt": 1}
+    outcome = _outcome(tmp_path / "out", prompts + 3, read, judge, own_prompts=None)
+    assert outcome.counts.accounts == 21
+    assert outcome.counts.rows_used == prompts
+    assert outcome.counts.quarantine_reasons == {"empty_prompt": 2, "missing_prompt": 1}
     theirs = [row["prompts"] for row in rows if row["atlas_id"] == atlas]
     assert 0 < len(theirs) < 21
-    assert counts["escalated"] == {"accounts": len(theirs), "prompts": sum(theirs)}
+    assert outcome.escalated == Escalated(accounts=len(theirs), prompts=sum(theirs))
     assert pc.all(pc.is_valid(pq.read_table(tmp_path / "out/flags.parquet")["account_id"])).as_py()
     assert all(a["account_id"] < b["account_id"] for a, b in itertools.pairwise(rows))

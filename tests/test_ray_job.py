@@ -129,7 +129,7 @@ def test_ray_reads_in_shares_and_gives_the_same_bytes(cluster, day, whole, tmp_p
     told: list[tuple[str, int, int | None]] = []
     manifest = run_job(day, tmp_path / "out", CONFIG, ray=True, progress=lambda *one: told.append(one))
     assert tables(tmp_path / "out") == tables(whole)
-    assert manifest["counts"]["rows_in"] == 360
+    assert manifest.counts.rows_in == 360
     read = [done for stage, done, _ in told if stage == "read"]
     assert read == sorted(read)
     # Zero and the like may be told again while nothing is new.
@@ -197,7 +197,7 @@ def test_bucketed_input_is_used_as_it_is(cluster, ready, whole, tmp_path):
 
 def test_bucketed_input_is_bucketed_anew_when_asked(ready, whole, tmp_path):
     manifest = run_job(ready, tmp_path / "out", CONFIG)
-    assert manifest["counts"]["buckets"] == 4
+    assert manifest.counts.buckets == 4
     for name in ("accounts", "flags", "curves", "cells"):
         assert tables(tmp_path / "out")[name] == tables(whole)[name]
 

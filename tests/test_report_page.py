@@ -13,10 +13,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
 import pytest
+from support.manifests import a_manifest, a_model
 from support.report_fixture import HOSTILE_IDS, NOTE, Run
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError, OutputError
+from coverage_lab.files.manifest import Discoveries
 from coverage_lab.plotting.html_file import policy
 from coverage_lab.report import growth_figure, words, write_report
 from coverage_lab.report.accounts_view import Percentiles, anchor_of, explain_command, flag_order
@@ -189,9 +191,11 @@ def test_discoveries_and_their_note_are_said_as_text(page: _Page, tmp_path: Path
     assert "chance on average: 6." in page.words()
     assert NOTE in page.words()
     assert "must" not in [tag for tag, _ in page.tags]
-    manifest = Run(ordinary=3, flagged=1).run
-    manifest["discoveries"] = {"rate": 0.1, "judged": 4, "found": 0, "fewest": 1, "note": None}
-    manifest["model"] = {"card": {"calibration_extrapolated_below": 0.05}}
+    changed = {
+        "discoveries": Discoveries(rate=0.1, judged=4, found=0, fewest=1, note=None),
+        "model": a_model("m", calibration_extrapolated_below=0.05),
+    }
+    manifest = Run(ordinary=3, flagged=1).run.model_copy(update=changed)
     other = _write(tmp_path / "report.html", Run(ordinary=3, flagged=1), run=manifest).words()
     assert "None" not in other
     assert "Below 0.05 p-values rest on an extrapolated tail." in other
@@ -212,20 +216,24 @@ def test_an_empty_run_still_gives_a_page(tmp_path: Path) -> None:
     page = _write(
         tmp_path / "report.html",
         Run(ordinary=1, flagged=0),
-        run={},
+        run=a_manifest(model=None, input=""),
         accounts=schema.ACCOUNTS.empty_table(),
         flags=schema.FLAGS.empty_table(),
     )
     assert "No account had a usable prompt in this run." in page.words()
-    assert page.words().count("not recorded") >= 10
+    assert "Rows read 0" in page.words()
+    assert "Input not recorded" in page.words()
 
 
-def test_missing_manifest_keys_are_said_not_hidden(run: Run, tmp_path: Path) -> None:
-    page = _write(tmp_path / "report.html", run, run={"run_id": "r1", "model": {"calibration": None}})
-    text = page.words()
-    assert "Rows read not recorded" in text
-    assert "Reasons: not recorded." in text
+def test_what_a_run_lacks_is_said_not_hidden(run: Run, tmp_path: Path) -> None:
+    manifest = a_manifest(model=None, discoveries=None, timings={}, versions={})
+    text = _write(tmp_path / "report.html", run, run=manifest).words()
+    assert "Model not recorded not recorded" in text
+    assert "None: every row could be used." in text
+    assert "Stage: not recorded." in text
     assert "Version: not recorded." in text
+    assert "Discoveries, of which" not in text
+    assert "The smallest p-value that this calibration can give" not in text
 
 
 def test_no_p_values_and_no_measures_and_no_curves(tmp_path: Path) -> None:

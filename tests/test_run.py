@@ -1,6 +1,7 @@
 """The main job end to end: what it writes, going on after an interruption, Ray, other folders."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from support.commands import TABLES, call, some_traffic, tables, write
 from support.killed import CHANGED, end_of, run_until_change
+from support.manifests import edit_manifest
 from support.traced import a_scorecard
 
 import coverage_lab as cl
 import coverage_lab.errors
 from coverage_lab.config import DetectConfig, RunConfig
 from coverage_lab.detect.judge import judged_together
+from coverage_lab.files.manifest import read_manifest
 from coverage_lab.jobs import run_job
 from coverage_lab.jobs.combine import discoveries
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
@@ -98,12 +101,12 @@ def test_too_small_a_calibration_is_said_in_one_sentence(compared, judged, fewes
     smallest = 1 / (compared + 1)
     accounts = pa.table({"q_value": judged_p(smallest, fewest, judged)})
     told = discoveries(accounts, card)
-    assert (told["judged"], told["fewest"]) == (judged, fewest)
-    assert (told["note"] is None) if words is None else (words in told["note"])
+    assert (told.judged, told.fewest) == (judged, fewest)
+    assert (told.note is None) if words is None else (words in told.note)
     # So many at the smallest p are discoveries, and one fewer are none.
-    assert told["found"] == (fewest if fewest <= judged else 0)
+    assert told.found == (fewest if fewest <= judged else 0)
     if 1 < fewest <= judged:
-        assert discoveries(pa.table({"q_value": judged_p(smallest, fewest - 1, judged)}), card)["found"] == 0
+        assert discoveries(pa.table({"q_value": judged_p(smallest, fewest - 1, judged)}), card).found == 0
 
 
 def judged_p(smallest, at_smallest, judged):
@@ -171,7 +174,7 @@ def test_no_prompt_text_leaves_the_run(undisturbed):
 def test_the_same_command_again_finds_it_done(undisturbed, day):
     before = {file.name: file.stat().st_mtime_ns for file in undisturbed.iterdir()}
     manifest = run_job(day, undisturbed, STATIC)
-    assert manifest == json.loads((undisturbed / "run.json").read_text())
+    assert manifest.to_json() == (undisturbed / "run.json").read_text()
     assert before == {file.name: file.stat().st_mtime_ns for file in undisturbed.iterdir()}
 
 
@@ -181,6 +184,25 @@ def test_each_step_is_told_before_it_is_taken(day, tmp_path):
     gathered = ["gather accounts", "sort accounts", "gather flags", "sort flags"]
     gathered += ["gather curves", "gather cells", "gather quarantine"]
     assert told == ["read", "work", "gather", *gathered, "report", "finish"]
+
+
+@pytest.mark.parametrize("damage", [{"counts": ...}, {"schema_version": 2}, None])
+def test_a_manifest_of_another_shape_is_refused_and_overwritten_on_request(
+    damage, day, undisturbed, tmp_path, capsys
+):
+    out = shutil.copytree(undisturbed, tmp_path / "out")
+    if damage is None:
+        (out / "run.json").write_text('{"run_id": "half a fi')
+    else:
+        edit_manifest(out, **damage)
+    config = tmp_path / "config.toml"
+    config.write_text(TOML)
+    code, _, err = call(capsys, "run", day, out, "--config", config)
+    assert (code, err.count("\n")) == (5, 1)
+    assert err.rstrip().endswith("or a damaged one; give another folder or --overwrite")
+    assert call(capsys, "run", day, out, "--config", config, "--overwrite")[0] == 0
+    assert tables(out) == tables(undisturbed)
+    assert read_manifest(out / "run.json").counts.rows_in == 360
 
 
 POINTS = [("read", 1), ("buckets", 0), ("buckets", 1), ("buckets", 3), ("buckets", 4)]
@@ -257,7 +279,7 @@ def test_ray_gives_the_same_bytes(day, undisturbed, tmp_path):
         update={"job": STATIC.job.model_copy(update={"ray": STATIC.job.ray.model_copy(update={"actors": 2})})}
     )
     manifest = run_job(day, tmp_path / "out", config, ray=True)
-    assert manifest["execution"]["ray"] is True
+    assert manifest.execution.ray is True
     assert tables(tmp_path / "out") == tables(undisturbed)
 
 
@@ -304,7 +326,7 @@ def test_minilm_runs_too(tmp_path, day):
     small = write(some_traffic(accounts=2, prompts=55), tmp_path / "small.parquet")
     config = RunConfig.model_validate({"encoder": {"name": "minilm"}})
     manifest = run_job(small, tmp_path / "out", config)
-    assert manifest["encoder"]["name"] == "minilm"
+    assert manifest.encoder.name == "minilm"
     accounts = pq.read_table(tmp_path / "out" / "accounts.parquet")
     assert accounts["score"].null_count == 0
 
@@ -313,7 +335,7 @@ def test_analyze_gives_the_same_as_the_command(undisturbed, day):
     result = cl.analyze(some_traffic(), config=STATIC)
     assert result.accounts.equals(pq.read_table(undisturbed / "accounts.parquet"))
     assert result.curves.equals(pq.read_table(undisturbed / "curves.parquet"))
-    assert result.run["counts"]["rows_in"] == 360
+    assert result.run.counts.rows_in == 360
     assert "<html" in result.report_html
 
 
@@ -324,7 +346,7 @@ def test_analyze_keeps_a_table_run_and_finds_it_again(tmp_path):
     with pytest.raises(cl.errors.OutputError, match="holds another run"):
         cl.analyze(some_traffic(seed=5), output=tmp_path / "out", config=STATIC)
     other = cl.analyze(some_traffic(seed=5), output=tmp_path / "out", config=STATIC, overwrite=True)
-    assert other.run["run_id"] != first.run["run_id"]
+    assert other.run.run_id != first.run.run_id
 
 
 def test_analyze_refuses_an_encoder_that_is_not_there():

@@ -426,7 +426,7 @@ def test_workers_on_ray_take_the_keys_from_their_environment(store, name, days, 
     run_job(days[1], tmp_path / "here", CONFIG, state=StateDay(tmp_path / "state", day_number(1)))
     assert outputs(tmp_path / "there") == outputs(tmp_path / "here")
     assert contents(url) == contents(tmp_path / "state")
-    assert manifest["state"]["read"]["rows"] == 2, "ann and bob of the day before, read by workers"
+    assert manifest.state.read.rows == 2, "ann and bob of the day before, read by workers"
     told = daily.every_byte(tmp_path).values()
     assert not [text for text in told if SECRET.encode() in text or KEY.encode() in text]
 

@@ -15,6 +15,7 @@ from coverage_lab.cli.options import (
 )
 from coverage_lab.cli.terminal import out, progress_bars
 from coverage_lab.errors import ConfigError
+from coverage_lab.files.manifest import StateUsed
 
 
 def run(
@@ -85,35 +86,30 @@ def run(
             traffic, output, settings, ray=ray, overwrite=overwrite, state=counted, progress=noted
         )
     out.print(top_accounts_table(output / "accounts.parquet"))
-    counts, verdicts = manifest["counts"], manifest["verdicts"]
-    assert isinstance(counts, dict)
-    assert isinstance(verdicts, dict)
+    counts, found = manifest.counts, manifest.discoveries
     out.print(
-        f"{counts['rows_in']:,} rows in = {counts['rows_used']:,} used + {counts['rows_quarantined']:,} "
-        f"quarantined; {counts['accounts']:,} accounts: "
-        + ", ".join(f"{number:,} {verdict}" for verdict, number in verdicts.items())
+        f"{counts.rows_in:,} rows in = {counts.rows_used:,} used + {counts.rows_quarantined:,} quarantined; "
+        f"{counts.accounts:,} accounts: "
+        + ", ".join(f"{number:,} {verdict}" for verdict, number in manifest.verdicts.items())
     )
-    discoveries = manifest.get("discoveries")
-    if isinstance(discoveries, dict):
+    if found is not None:
         out.print(
-            f"Discoveries among {discoveries['judged']:,} judged accounts: {discoveries['found']:,} "
-            f"(q at most {discoveries['rate']:g})."
+            f"Discoveries among {found.judged:,} judged accounts: {found.found:,} (q at most {found.rate:g})."
         )
-        if discoveries["note"]:
-            out.print(discoveries["note"])
-    _print_state(manifest.get("state"))
+        if found.note:
+            out.print(found.note)
+    if manifest.state is not None:
+        _print_state(manifest.state)
     if "done" not in worked:
-        out.print(f"This very run was finished on {manifest['created']}; nothing was computed again.")
+        out.print(f"This very run was finished on {manifest.created}; nothing was computed again.")
     out.print(f"Report: {output / 'report.html'}", markup=False, soft_wrap=True)
 
 
-def _print_state(told: object) -> None:
-    if not isinstance(told, dict):
-        return
-    for name, original in told["repeated_files"].items():
+def _print_state(used: StateUsed) -> None:
+    for name, original in used.repeated_files.items():
         out.print(f"Not read: {name}, whose content {original} has.", markup=False)
     out.print(
-        f"Judged by the days from {told['window']['first']} to {told['day']}; the day is in {told['url']}.",
+        f"Judged by the days from {used.window.first} to {used.day}; the day is in {used.url}.",
         markup=False,
         soft_wrap=True,
     )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from coverage_lab.errors import OutputError
-from coverage_lab.files.atomic import as_json, disk_errors, read_json, whole_file, write_json
+from coverage_lab.files.atomic import disk_errors, read_json, whole_file, write_json
+from coverage_lab.files.manifest import MANIFEST, Manifest, read_manifest
 
-#: Written last: a folder with it and all tables holds a finished run.
-MANIFEST = "run.json"
 REPORT = "report.html"
 WORK = ".work"
 TABLES = ("accounts", "curves", "cells", "flags", "quarantine")
-#: Everything that a run leaves in its folder, the manifest first: without it nothing counts as finished.
+#: Everything that a run leaves in its folder. The manifest is written last, so that a folder with it and all
+#: tables holds a finished run, and removed first.
 _OWN = (MANIFEST, REPORT, *(f"{name}.parquet" for name in TABLES), WORK)
 
 
@@ -59,7 +59,7 @@ class OutputFolder:
             another = self._held_key() not in (None, key)
             if another and not overwrite:
                 raise OutputError(
-                    f"output {path}: holds another run (other input, config or version); "
+                    f"output {path}: holds another run (other input, config or version) or a damaged one; "
                     "give another folder or --overwrite"
                 )
             if self.finished and not another:
@@ -76,9 +76,9 @@ class OutputFolder:
         """Whether a run has been finished here: its manifest and all its files are there."""
         return all((self.path / name).exists() for name in _OWN if name != WORK)
 
-    def manifest(self) -> dict[str, object]:
+    def manifest(self) -> Manifest:
         """Read the finished run's `run.json`."""
-        return read_json(self.path / MANIFEST)
+        return read_manifest(self.path / MANIFEST)
 
     @contextmanager
     def whole_file(self, name: str) -> Iterator[Path]:
@@ -86,11 +86,11 @@ class OutputFolder:
         with whole_file(self.path / name, temporary=self.work / f"{name}.part") as temporary:
             yield temporary
 
-    def finish(self, manifest: Mapping[str, object]) -> None:
+    def finish(self, manifest: Manifest) -> None:
         """Write `run.json`, which makes the run finished, and drop the work folder."""
         with disk_errors(self.path):
             with self.whole_file(MANIFEST) as temporary:
-                temporary.write_text(as_json(manifest), encoding="utf-8")
+                temporary.write_text(manifest.to_json(), encoding="utf-8")
             shutil.rmtree(self.work, ignore_errors=True)
 
     def release(self) -> None:
@@ -114,9 +114,13 @@ class OutputFolder:
             raise OutputError(f"output {self.path}: can't be locked ({error.strerror})") from error
 
     def _held_key(self) -> str | None:
-        for path, name in ((self.path / MANIFEST, "run_id"), (self.work / "key.json", "key")):
-            if path.exists():
-                return str(read_json(path).get(name))
+        if (self.path / MANIFEST).exists():
+            try:
+                return self.manifest().run_id
+            except OutputError:  # another version's, or edited, or damaged: --overwrite must help
+                return "unknown"
+        if (self.work / "key.json").exists():
+            return str(read_json(self.work / "key.json").get("key"))
         # Tables without a manifest or a key: someone's copy, or a run of before. A work folder alone is
         # what a kill before the key was written leaves.
         return "unknown" if any(entry.name != WORK for entry in self.path.iterdir()) else None

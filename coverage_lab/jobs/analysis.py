@@ -14,6 +14,7 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
 from coverage_lab.config import RunConfig, load_config
+from coverage_lab.files.manifest import Manifest
 from coverage_lab.jobs.run import run_job
 from coverage_lab.progress import Progress, silent
 from coverage_lab.state.day import StateDay
@@ -28,7 +29,7 @@ class Analysis:
     cells: pa.Table
     flags: pa.Table
     quarantine: pa.Table
-    run: dict[str, object]
+    run: Manifest
     report_html: str
 
 
@@ -95,7 +96,7 @@ def _as_file(table: pa.Table, folder: Path) -> Path:
     return path
 
 
-def load_analysis(folder: Path, run: dict[str, object]) -> Analysis:
+def load_analysis(folder: Path, run: Manifest) -> Analysis:
     """Read a finished run's tables."""
     return Analysis(
         accounts=pq.read_table(folder / "accounts.parquet"),

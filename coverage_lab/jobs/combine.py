@@ -14,6 +14,7 @@ from coverage_lab.config import DetectConfig
 from coverage_lab.detect import Scorecard
 from coverage_lab.detect.fdr import smallest_discovery
 from coverage_lab.detect.judge import judged_together
+from coverage_lab.files.manifest import Discoveries
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.external_sort import column_of, write_sorted
 from coverage_lab.progress import Checkpoint, unwatched
@@ -87,7 +88,7 @@ def _of_flags(accounts: Sequence[Path], flags: Sequence[Path], q_values: pa.Arra
 
 def discoveries(
     accounts: pa.Table, scorecard: Scorecard | None, *, over_time: bool = False
-) -> dict[str, object] | None:
+) -> Discoveries | None:
     """Tell how many accounts stand out of the whole run, and whether its calibration lets any.
 
     Parameters
@@ -100,10 +101,8 @@ def discoveries(
 
     Returns
     -------
-    dict or None
-        `rate`, the share of false ones allowed on average; `judged`, accounts with a q-value; `found`,
-        those with q ≤ rate; `fewest`, how many must reach the smallest p together before any is found; and
-        `note`, a sentence where that is more than one, else None. None where nothing was judged.
+    Discoveries or None
+        None where nothing was judged.
     """
     q = accounts["q_value"].drop_null()
     if scorecard is None or not len(q):
@@ -112,13 +111,13 @@ def discoveries(
     if over_time and scorecard.growth is not None:
         compared = max(compared, len(scorecard.growth.trajectories().highest))
     fewest = smallest_discovery(compared, len(q), q=DISCOVERY_RATE)
-    return {
-        "rate": DISCOVERY_RATE,
-        "judged": len(q),
-        "found": pc.sum(pc.less_equal(q, DISCOVERY_RATE)).as_py(),
-        "fewest": fewest,
-        "note": _note(fewest, len(q), compared),
-    }
+    return Discoveries(
+        rate=DISCOVERY_RATE,
+        judged=len(q),
+        found=pc.sum(pc.less_equal(q, DISCOVERY_RATE)).as_py(),
+        fewest=fewest,
+        note=_note(fewest, len(q), compared),
+    )
 
 
 def _note(fewest: int, judged: int, compared: int) -> str | None:

@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from coverage_lab.config import DetectConfig, one_line
+from coverage_lab.config import DetectConfig
 from coverage_lab.detect.calibrate import LABELS, BenignScores, calibrate_labelled, calibrate_unlabelled
 from coverage_lab.detect.scorecard import Calibration, Scorecard, default_scorecard, load_scorecard
 from coverage_lab.errors import ConfigError, OutputError
-from coverage_lab.files.atomic import disk_errors, read_json, whole_file
+from coverage_lab.files.atomic import disk_errors, whole_file
+from coverage_lab.files.manifest import MANIFEST, Manifest, read_manifest
 
 #: Share of harvests to guard against where nobody has labelled the traffic.
 CONTAMINATION = 0.05
@@ -96,16 +96,16 @@ def recalibrate(
         raise ConfigError("--contamination: is for traffic without --labels; give one of the two")
     if out.exists():
         raise OutputError(f"--out {out}: exists already; give a new file")
-    for name in ("run.json", "accounts.parquet"):
+    for name in (MANIFEST, "accounts.parquet"):
         if not (results / name).exists():
             raise OutputError(f"RUN {results}: no finished run there (no {name}); give a run's OUTPUT folder")
-    manifest = read_json(results / "run.json")
-    if manifest.get("cascade") is not None:
+    manifest = read_manifest(results / MANIFEST)
+    if manifest.cascade is not None:
         raise ConfigError(
             f"RUN {results}: a cascade's scores are of two scorecards; calibrate each on a run of its encoder"
         )
-    config = _config(manifest, results)
-    before = _scorecard(manifest, config, results)
+    config = manifest.config.detect
+    before = _scorecard(manifest, results)
     accounts = _judged(results, config)
     log_odds = _log_odds(accounts["score"].to_numpy())
     prompts = accounts["prompts"].to_numpy()
@@ -157,30 +157,16 @@ def recalibrate(
     )
 
 
-def _config(manifest: Mapping[str, object], results: Path) -> DetectConfig:
-    config = manifest.get("config")
-    try:
-        return DetectConfig.model_validate(config["detect"] if isinstance(config, dict) else None)
-    except (KeyError, ValidationError) as error:
-        problem = one_line(error) if isinstance(error, ValidationError) else "no 'detect'"
-        raise ConfigError(
-            f"RUN {results}: run.json holds no config of this version ({problem}); run again"
-        ) from error
-
-
-def _scorecard(manifest: Mapping[str, object], config: DetectConfig, results: Path) -> Scorecard:
+def _scorecard(manifest: Manifest, results: Path) -> Scorecard:
     """The scorecard that gave the run's scores."""
-    model, encoder = manifest.get("model"), manifest.get("encoder")
-    if not isinstance(model, dict) or not isinstance(encoder, dict):
+    file = manifest.config.detect.scorecard
+    if manifest.model is None:
         raise ConfigError(f"RUN {results}: has no scores, because no scorecard fitted its atlas")
-    if config.scorecard is not None:
-        card = load_scorecard(config.scorecard)
-    else:
-        card = default_scorecard(str(encoder.get("name")))
-    if card.id != model.get("id"):
+    card = default_scorecard(manifest.encoder.name) if file is None else load_scorecard(file)
+    if card.id != manifest.model.id:
         raise ConfigError(
-            f"RUN {results}: was scored by scorecard {str(model.get('id'))[:12]}, but "
-            f"{config.scorecard or 'the one that ships'} is {card.id[:12]} now; run again, then calibrate"
+            f"RUN {results}: was scored by scorecard {manifest.model.id[:12]}, but "
+            f"{file or 'the one that ships'} is {card.id[:12]} now; run again, then calibrate"
         )
     return card
 

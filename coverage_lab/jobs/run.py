@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,11 +19,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import coverage_lab
+from coverage_lab.atlas import Atlas
 from coverage_lab.config import RunConfig
-from coverage_lab.detect import Judge
+from coverage_lab.detect import Judge, Scorecard
 from coverage_lab.detect.load import load_judge, settled, threads_of
+from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError, CoverageLabError
 from coverage_lab.files.atomic import disk_errors
+from coverage_lab.files.manifest import (
+    AtlasUsed,
+    CalibrationUsed,
+    Counts,
+    Discoveries,
+    EncoderUsed,
+    Escalated,
+    Execution,
+    Manifest,
+    ScorecardUsed,
+    SecondStage,
+    Stage,
+    StateUsed,
+)
 from coverage_lab.files.output_folder import REPORT, OutputFolder
 from coverage_lab.files.table_rows import batches
 from coverage_lab.jobs.bucket import work_bucket
@@ -60,7 +77,7 @@ def run_job(
     state: StateDay | None = None,
     progress: Progress = silent,
     checkpoint: Checkpoint = unwatched,
-) -> dict[str, object]:
+) -> Manifest:
     """Run the main job.
 
     Parameters
@@ -85,8 +102,8 @@ def run_job(
 
     Returns
     -------
-    dict
-        The run's manifest, as in `run.json`.
+    Manifest
+        What `run.json` holds.
 
     Raises
     ------
@@ -136,22 +153,29 @@ def run_job(
             gather(folder, parts, judge.config, checkpoint=checkpoint)
             rows_in = rows_of_ready(parts) if read.rows_in is None else read.rows_in
             own = None if day is None else prompts_of(parts)
-            counts = _counts(output, rows_in, read, judge, own_prompts=own)
-        manifest = _manifest(
-            key, str(traffic), config, judge, counts, clock, threads=threads, ray=ray, devices=devices
-        )
+            outcome = _outcome(output, rows_in, read, judge, own_prompts=own)
+        state_used = None
         if day is not None:
             checkpoint("commit")
             with clock.stage("commit"):
-                manifest["state"] = day.commit(
-                    parts,
-                    placed=all(isinstance(bucket, SpreadBucket) for bucket in read.buckets),
-                    checkpoint=checkpoint,
-                )
-            manifest["config_id"] = config.digest(state=True)
+                placed = all(isinstance(bucket, SpreadBucket) for bucket in read.buckets)
+                state_used = day.commit(parts, placed=placed, checkpoint=checkpoint)
+        manifest = _manifest(
+            key,
+            str(traffic),
+            config,
+            judge,
+            outcome,
+            clock,
+            threads=threads,
+            ray=ray,
+            devices=devices,
+            state=state_used,
+        )
         checkpoint("report")
         with clock.stage("report"), disk_errors(output):
-            _report(folder, manifest, config)
+            _report(folder, manifest)
+        manifest = manifest.model_copy(update={"timings": dict(clock.seconds)})
         checkpoint("finish")
         folder.finish(manifest)
         progress("done", 1, 1)
@@ -162,10 +186,10 @@ class _Clock:
     """Wall seconds of each stage."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[Stage, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: Stage) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
@@ -236,9 +260,17 @@ def _work(
     return parts, {judge.device}
 
 
-def _counts(
-    output: Path, rows_in: int, read: Reading, judge: Judge, *, own_prompts: int | None
-) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Outcome:
+    """What came out of a run, for its manifest."""
+
+    counts: Counts
+    verdicts: dict[str, int]
+    discoveries: Discoveries | None
+    escalated: Escalated | None
+
+
+def _outcome(output: Path, rows_in: int, read: Reading, judge: Judge, *, own_prompts: int | None) -> _Outcome:
     """Count what came out, and check that nothing was lost or counted twice.
 
     `own_prompts` counts the prompts of the run's own day where accounts are judged by the days before too;
@@ -256,30 +288,32 @@ def _counts(
             f"counts do not add up: {rows_in} rows in, {used} used + {quarantined} quarantined; "
             "this is a bug, the tables can't be trusted"
         )
-    return {
-        "rows_in": rows_in,
-        "rows_used": used,
-        "rows_quarantined": quarantined,
-        "quarantine_reasons": dict(sorted(reasons.items())),
-        "accounts": accounts.num_rows,
-        "verdicts": {verdict: verdicts[verdict] for verdict in VERDICTS},
-        "discoveries": discoveries(accounts, judge.stages[-1].scorecard, over_time=own_prompts is not None),
-        "escalated": _escalated(output / "accounts.parquet", judge),
-        "buckets": len(read.buckets),
-        "as_of": read.as_of,
-    }
+    return _Outcome(
+        counts=Counts(
+            rows_in=rows_in,
+            rows_used=used,
+            rows_quarantined=quarantined,
+            quarantine_reasons=dict(sorted(reasons.items())),
+            accounts=accounts.num_rows,
+            buckets=len(read.buckets),
+            as_of=read.as_of,
+        ),
+        verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
+        discoveries=discoveries(accounts, judge.stages[-1].scorecard, over_time=own_prompts is not None),
+        escalated=_escalated(output / "accounts.parquet", judge),
+    )
 
 
-def _escalated(accounts: Path, judge: Judge) -> dict[str, int] | None:
+def _escalated(accounts: Path, judge: Judge) -> Escalated | None:
     """Count what a cascade's second stage had the last word on; None without one."""
     if judge.second is None:
         return None
-    found = {"accounts": 0, "prompts": 0}
+    rows = prompts = 0
     for batch in batches(accounts, ["prompts", "atlas_id"]):
         theirs = batch.filter(pc.equal(batch["atlas_id"], judge.second.atlas.id))
-        found["accounts"] += theirs.num_rows
-        found["prompts"] += pc.sum(theirs["prompts"]).as_py() or 0
-    return found
+        rows += theirs.num_rows
+        prompts += pc.sum(theirs["prompts"]).as_py() or 0
+    return Escalated(accounts=rows, prompts=prompts)
 
 
 def _tally(table: Path, column: str) -> Counter[str]:
@@ -294,66 +328,64 @@ def _manifest(
     traffic: str,
     config: RunConfig,
     judge: Judge,
-    counts: dict[str, object],
+    outcome: _Outcome,
     clock: _Clock,
     *,
     threads: int,
     ray: bool,
     devices: set[str],
-) -> dict[str, object]:
-    apart = ("verdicts", "discoveries", "escalated")
+    state: StateUsed | None,
+) -> Manifest:
     second = judge.second
     # Left to the actors' GPUs, if the settled config still says so.
-    precision = "auto" if config.encoder.name != "static" and config.encoder.precision == "auto" else None
-    return {
-        "run_id": key,
-        "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": traffic,
-        "config_id": config.digest(),
-        "config": config.model_dump(mode="json"),
-        **_stage(judge, device=", ".join(sorted(devices)), precision=None if second else precision),
-        "cascade": None
-        if second is None
-        else {
-            "escalate_p": judge.escalate_p,
-            "escalated": counts["escalated"],
-            **_stage(second, device=second.encoder.device, precision=precision),
-        },
-        "counts": {name: value for name, value in counts.items() if name not in apart},
-        "verdicts": counts["verdicts"],
-        "discoveries": counts["discoveries"],
-        "timings": clock.seconds,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "execution": {"ray": ray, "threads": threads, "machine": platform.machine()},
-        "versions": _versions(),
-    }
+    left = config.encoder.name != "static" and config.encoder.precision == "auto"
+    cascade = None
+    if second is not None and outcome.escalated is not None:
+        cascade = SecondStage(
+            escalate_p=judge.escalate_p,
+            escalated=outcome.escalated,
+            encoder=_encoder_used(second.encoder, second.encoder.device, left_to_actors=left),
+            atlas=_atlas_used(second.atlas),
+            model=_scorecard_used(second.scorecard),
+        )
+    return Manifest(
+        run_id=key,
+        schema_version=SCHEMA_VERSION,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        input=traffic,
+        config_id=config.digest(state=state is not None),
+        config=config,
+        encoder=_encoder_used(
+            judge.encoder, ", ".join(sorted(devices)), left_to_actors=left and second is None
+        ),
+        atlas=_atlas_used(judge.atlas),
+        model=_scorecard_used(judge.scorecard),
+        cascade=cascade,
+        counts=outcome.counts,
+        verdicts=outcome.verdicts,
+        discoveries=outcome.discoveries,
+        timings=dict(clock.seconds),
+        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        execution=Execution(ray=ray, threads=threads, machine=platform.machine()),
+        versions=_versions(),
+        state=state,
+    )
 
 
-def _stage(judge: Judge, *, device: str, precision: str | None) -> dict[str, object]:
-    """What one stage judges with; `precision` where it is not this process' encoder's."""
-    card = judge.scorecard
-    model: dict[str, object] | None = None
-    if card is not None:
-        model = {
-            "id": card.id,
-            "calibration": {"accounts": len(card.calibration.score), "smallest_p": card.smallest_p},
-            "card": card.card,
-        }
-    return {
-        "encoder": {
-            "name": judge.encoder.name,
-            "id": judge.encoder.id,
-            "device": device,
-            "precision": precision or judge.encoder.precision,
-        },
-        "atlas": {
-            "id": judge.atlas.id,
-            "sizes": list(judge.atlas.sizes),
-            "description": judge.atlas.description,
-        },
-        "model": model,
-    }
+def _encoder_used(encoder: Encoder, device: str, *, left_to_actors: bool) -> EncoderUsed:
+    precision = "auto" if left_to_actors else encoder.precision
+    return EncoderUsed(name=encoder.name, id=encoder.id, device=device, precision=precision)
+
+
+def _atlas_used(atlas: Atlas) -> AtlasUsed:
+    return AtlasUsed(id=atlas.id, sizes=atlas.sizes, description=atlas.description)
+
+
+def _scorecard_used(scorecard: Scorecard | None) -> ScorecardUsed | None:
+    if scorecard is None:
+        return None
+    calibration = CalibrationUsed(accounts=len(scorecard.calibration.score), smallest_p=scorecard.smallest_p)
+    return ScorecardUsed(id=scorecard.id, calibration=calibration, card=scorecard.card)
 
 
 def _versions() -> dict[str, str]:
@@ -366,7 +398,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _report(folder: OutputFolder, manifest: dict[str, object], config: RunConfig) -> None:
+def _report(folder: OutputFolder, manifest: Manifest) -> None:
     output = folder.path
     with folder.whole_file(REPORT) as target:
         write_report(
@@ -376,5 +408,5 @@ def _report(folder: OutputFolder, manifest: dict[str, object], config: RunConfig
             curves=output / "curves.parquet",
             cells=output / "cells.parquet",
             flags=output / "flags.parquet",
-            max_accounts=config.report.max_accounts,
+            max_accounts=manifest.config.report.max_accounts,
         )

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from coverage_lab.errors import CoverageLabError
+from coverage_lab.files.manifest import Manifest, SecondStage
 from coverage_lab.files.table_rows import (
     Rows,
     batches,
@@ -63,7 +64,7 @@ class Identifier:
 def write_report(
     path: Path,
     *,
-    run: Mapping[str, object],
+    run: Manifest,
     accounts: Rows,
     curves: Rows,
     cells: Rows,
@@ -79,8 +80,8 @@ def write_report(
     ----------
     path : Path
         File to write; one that is there is replaced.
-    run : Mapping[str, object]
-        The run's manifest (run.json). A key that is missing is shown as 'not recorded'.
+    run : Manifest
+        What `run.json` holds. What a run may lack (a scorecard, discoveries) is shown as 'not recorded'.
     accounts, curves, cells, flags : pa.Table or Path
         Tables of `schema.ACCOUNTS`, `CURVES`, `CELLS` and `FLAGS`, or Parquet files of which a few numbers an
         account are held at most; any of them may be empty.
@@ -119,7 +120,7 @@ def shown_flags(flags: Rows, *, max_accounts: int) -> pa.Table:
 
 
 def _page(
-    run: Mapping[str, object],
+    run: Manifest,
     accounts: Rows,
     curves: Rows,
     cells: Rows,
@@ -277,101 +278,62 @@ def _percentile(value: float) -> str:
     return f"{value:.0f}" if 1 <= value <= 99 or value in (0, 100) else f"{value:.1f}"
 
 
-def _run_view(run: Mapping[str, object]) -> Mapping[str, Any]:
-    """What the page shows of the manifest, every value as safe text or 'not recorded'."""
-    counts = _mapping(run, "counts")
-    sizes = _mapping(run, "atlas").get("sizes")
-    reasons = counts.get("quarantine_reasons")
+def _run_view(run: Manifest) -> Mapping[str, Any]:
+    """What the page shows of the manifest, every value as safe text; 'not recorded' for what it lacks."""
+    model, found = run.model, run.discoveries
+    extrapolated_below = None if model is None else model.card.get("calibration_extrapolated_below")
     return {
-        "run_id": _identifier(run.get("run_id")),
-        "created": _text(run.get("created")),
-        "input": _text(run.get("input")),
-        "config_id": _identifier(run.get("config_id")),
-        "encoder": _text(_mapping(run, "encoder").get("name")),
-        "encoder_id": _identifier(_mapping(run, "encoder").get("id")),
-        "device": _text(_mapping(run, "encoder").get("device")),
-        "second": _second(_mapping(run, "cascade")),
-        "atlas_id": _identifier(_mapping(run, "atlas").get("id")),
-        "atlas_sizes": _sizes(sizes),
-        "atlas_description": _text(_mapping(run, "atlas").get("description")),
-        "model_id": _identifier(_mapping(run, "model").get("id")),
-        "calibration_accounts": _text(_calibration(run).get("accounts")),
-        "smallest_p": _text(_calibration(run).get("smallest_p")),
-        "extrapolated_below": _known(_card(run).get("calibration_extrapolated_below")),
-        "discoveries_found": _text(_mapping(run, "discoveries").get("found")),
-        "discoveries_rate": _text(_mapping(run, "discoveries").get("rate")),
-        "discoveries_note": _known(_mapping(run, "discoveries").get("note")),
-        "rows_in": _text(counts.get("rows_in")),
-        "rows_used": _text(counts.get("rows_used")),
-        "rows_quarantined": _text(counts.get("rows_quarantined")),
+        "run_id": _identifier(run.run_id),
+        "created": _text(run.created),
+        "input": _text(run.input),
+        "config_id": _identifier(run.config_id),
+        "encoder": _text(run.encoder.name),
+        "encoder_id": _identifier(run.encoder.id),
+        "device": _text(run.encoder.device),
+        "second": None if run.cascade is None else _second(run.cascade),
+        "atlas_id": _identifier(run.atlas.id),
+        "atlas_sizes": " → ".join(_text(size) for size in run.atlas.sizes) + " cells",
+        "atlas_description": _text(run.atlas.description),
+        "model_id": None if model is None else _identifier(model.id),
+        "calibration_accounts": _text(None if model is None else model.calibration.accounts),
+        "smallest_p": _text(None if model is None else model.calibration.smallest_p),
+        # 0 = no p-value is extrapolated.
+        "extrapolated_below": _text(extrapolated_below) if extrapolated_below else None,
+        "discoveries_found": _text(None if found is None else found.found),
+        "discoveries_rate": _text(None if found is None else found.rate),
+        "discoveries_note": None if found is None or found.note is None else _text(found.note),
+        "rows_in": _text(run.counts.rows_in),
+        "rows_used": _text(run.counts.rows_used),
+        "rows_quarantined": _text(run.counts.rows_quarantined),
         "quarantine": [
-            (visible(str(code)), QUARANTINE_REASONS.get(str(code), "unknown reason code"), _text(count))
-            for code, count in sorted(reasons.items(), key=lambda item: str(item[0]))
-        ]
-        if isinstance(reasons, Mapping)
-        else None,
-        "timings": [
-            (visible(str(stage)), f"{seconds:,.2f} s" if isinstance(seconds, int | float) else _text(seconds))
-            for stage, seconds in _mapping(run, "timings").items()
+            (visible(code), QUARANTINE_REASONS.get(code, "unknown reason code"), _text(rows))
+            for code, rows in sorted(run.counts.quarantine_reasons.items())
         ],
-        "versions": [
-            (visible(str(name)), _text(version)) for name, version in _mapping(run, "versions").items()
-        ],
+        "timings": [(stage, f"{seconds:,.2f} s") for stage, seconds in run.timings.items()],
+        "versions": [(visible(name), _text(version)) for name, version in run.versions.items()],
     }
 
 
-def _second(cascade: Mapping[Any, Any]) -> Mapping[str, Any] | None:
-    """What the page shows of a cascade's second stage; None where there was one stage only."""
-    if not cascade:
-        return None
+def _second(cascade: SecondStage) -> Mapping[str, Any]:
+    """What the page shows of a cascade's second stage."""
     return {
-        "accounts": _text(_mapping(cascade, "escalated").get("accounts")),
-        "escalate_p": _text(cascade.get("escalate_p")),
-        "encoder": _text(_mapping(cascade, "encoder").get("name")),
-        "atlas_id": _identifier(_mapping(cascade, "atlas").get("id")),
+        "accounts": _text(cascade.escalated.accounts),
+        "escalate_p": _text(cascade.escalate_p),
+        "encoder": _text(cascade.encoder.name),
+        "atlas_id": _identifier(cascade.atlas.id),
     }
 
 
-def _calibration(run: Mapping[str, object]) -> Mapping[Any, Any]:
-    calibration = _mapping(run, "model").get("calibration")
-    return calibration if isinstance(calibration, Mapping) else {}
-
-
-def _card(run: Mapping[str, object]) -> Mapping[Any, Any]:
-    card = _mapping(run, "model").get("card")
-    return card if isinstance(card, Mapping) else {}
-
-
-def _known(value: object) -> str | None:
-    """Safe text, or None for what is null, zero or empty."""
-    return _text(value) if value else None
-
-
-def _mapping(run: Mapping[str, object], key: str) -> Mapping[Any, Any]:
-    value = run.get(key)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _sizes(sizes: object) -> str:
-    if isinstance(sizes, Mapping):
-        sizes = list(sizes.values())
-    if not isinstance(sizes, list | tuple) or not sizes:
-        return NOT_RECORDED
-    return " → ".join(_text(size) for size in sizes) + " cells"
-
-
-def _text(value: object) -> str:
+def _text(value: str | float | None) -> str:
     if value is None or value == "":
         return NOT_RECORDED
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return visible(str(value), keep=JOINERS)
+    return visible(value, keep=JOINERS)
 
 
-def _identifier(value: object) -> Identifier | None:
-    if value is None or value == "":
-        return None
-    full = visible(str(value))
+def _identifier(value: str) -> Identifier:
+    full = visible(value)
     return Identifier(full, full if len(full) <= 16 else f"{full[:12]}…")

@@ -21,6 +21,7 @@ from coverage_lab.detect import Judge
 from coverage_lab.detect.trajectory import Watched
 from coverage_lab.errors import OutputError
 from coverage_lab.files.atomic import read_json, write_json
+from coverage_lab.files.manifest import InputFile, StateRead, StateUsed, StateWindow
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.progress import Checkpoint, unwatched
 from coverage_lab.schema import STATES_VERSION
@@ -216,9 +217,7 @@ class DayRun:
                 f"{self._table.url} any more; give another folder to count it again"
             )
 
-    def commit(
-        self, parts: Sequence[Path], *, placed: bool, checkpoint: Checkpoint = unwatched
-    ) -> dict[str, object]:
+    def commit(self, parts: Sequence[Path], *, placed: bool, checkpoint: Checkpoint = unwatched) -> StateUsed:
         """Put the day into the table in one commit, unless it is there; returns the manifest's part.
 
         Parameters
@@ -273,17 +272,17 @@ class DayRun:
             self._put_again(added, parts, record, placed=placed)
         if committed and replaced not in (None, self.run):
             delete_record(self._table, day, replaced)
-        return {
-            "url": self._table.url,
-            "day": day.isoformat(),
-            "run": self.run,
-            "schema_version": STATES_VERSION,
-            "window": {"first": self._first.isoformat(), "days": self._config.state.window_days},
-            "read_version": self._table.version,
-            "files": [asdict(file) for file in self.files],
-            "repeated_files": self.repeated,
-            "read": _read_of(parts),
-        }
+        return StateUsed(
+            url=self._table.url,
+            day=day,
+            run=self.run,
+            schema_version=STATES_VERSION,
+            window=StateWindow(first=self._first, days=self._config.state.window_days),
+            read_version=self._table.version,
+            files=tuple(InputFile(**asdict(file)) for file in self.files),
+            repeated_files=self.repeated,
+            read=StateRead(**asdict(_read_of(parts))),
+        )
 
     @property
     def _first(self) -> date:
@@ -344,11 +343,11 @@ def write_read(read: Read, folder: Path) -> None:
     write_json(folder / _READ_FILE, asdict(read))
 
 
-def _read_of(parts: Sequence[Path]) -> dict[str, int]:
+def _read_of(parts: Sequence[Path]) -> Read:
     read = Read()
     for part in parts:
         read += Read(**{name: int(str(value)) for name, value in read_json(part / _READ_FILE).items()})
-    return asdict(read)
+    return read
 
 
 def _run_of(day: date, files: Sequence[CountedFile], config: RunConfig, binding: Binding) -> str:

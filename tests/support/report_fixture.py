@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from coverage_lab import schema
+from coverage_lab.files.manifest import Counts, Discoveries
+from support.manifests import a_manifest
 
 SIZES = {"coarse": 64, "middle": 1024, "fine": 16384}
 THEMES = (
@@ -106,26 +108,20 @@ class Run:
             schema=schema.FLAGS,
         )
         used = int(sum(row["prompts"] for row in rows))
-        self.run: dict[str, object] = {
-            "run_id": "run-20260131T020000Z-9f3c2b7a5d",
-            "created": "2026-01-31T02:03:04Z",
-            "versions": {"coverage-lab": "0.1.0", "python": "3.11.7", "faiss-cpu": "1.12.0", "plotly": "7"},
-            "encoder": {"name": "static", "id": "e" * 64, "device": "cpu"},
-            "atlas": {"id": "a" * 64, "sizes": [64, 1024, 16384], "description": "default static atlas"},
-            "model": {"id": "m" * 64, "calibration": {"accounts": 1200, "smallest_p": 0.000833}},
-            "discoveries": {"rate": 0.1, "judged": 209, "found": 6, "fewest": 2, "note": NOTE},
-            "config_id": "c" * 64,
-            "input": "traffic/2026-01-30",
-            "counts": {
-                "rows_in": used + 37,
-                "rows_used": used,
-                "rows_quarantined": 37,
-                "accounts": len(rows),
-                "quarantine_reasons": {"empty_prompt": 21, "timestamp_in_future": 12, "invalid_utf8": 4},
-            },
-            "timings": {"read": 1.21, "encode": 33.5, "assign": 4.06, "measure": 6.9, "detect": 0.31},
-            "verdicts": {"clear": ordinary},
-        }  # fmt: skip
+        self.run = a_manifest(
+            run_id="run-20260131T020000Z-9f3c2b7a5d",
+            discoveries=Discoveries(rate=0.1, judged=209, found=6, fewest=2, note=NOTE),
+            counts=Counts(
+                rows_in=used + 37,
+                rows_used=used,
+                rows_quarantined=37,
+                accounts=len(rows),
+                quarantine_reasons={"empty_prompt": 21, "timestamp_in_future": 12, "invalid_utf8": 4},
+                buckets=4,
+                as_of="2026-01-31T02:00:00+00:00",
+            ),
+            verdicts={"clear": ordinary},
+        )
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `write_report`."""
