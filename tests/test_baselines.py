@@ -480,6 +480,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 def test_mmd_has_the_published_power():
     """Window and share as published, on benign prompts of 8 subjects and attackers that are moved aside.
 

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "bench_encoders"
 
 
+@pytest.mark.slow
 def test_small_rows_on_a_cpu(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     subprocess.run(

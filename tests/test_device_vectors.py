@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -41,12 +39,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
-    with interpreter.triton_process(interpret=True, cache=tmp_path_factory.mktemp("triton")) as pool:
-        yield pool
-
-
 def minilm(**options: object) -> Encoder:
     return load_encoder(EncoderConfig.model_validate({"name": "minilm", **options}))
 
@@ -62,7 +54,7 @@ def check(states: AccountStates, host: AccountStates, *, novelty: float) -> None
 
 @triton_needed
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-6), ("bfloat16", 1e-3)])
-@pytest.mark.parametrize("block", [16, 1 << 17])
+@pytest.mark.parametrize("block", [pytest.param(16, marks=pytest.mark.slow), 1 << 17])
 def test_states_are_those_of_vectors_on_the_host(interpreted, precision, tolerance, block):
     """Packed MiniLM on torch's CPU device with the attention replaced; the kernels are the GPU's."""
     host = trace_prompts(traffic(ROWS), minilm(device="cpu", precision=precision), wide_atlas())

@@ -130,6 +130,7 @@ def test_a_killed_actor_s_work_is_done_by_another(faults, day, undisturbed, tmp_
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["killed", "memory limit"])
 def test_a_bucket_that_never_works_keeps_no_other_from_it(fault, faults, day, undisturbed, tmp_path):
     out = tmp_path / "out"
@@ -157,6 +158,7 @@ def test_a_bucket_that_never_works_keeps_no_other_from_it(fault, faults, day, un
     assert tables(out) == tables(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_worker_s_own_error_is_told_without_its_words(faults, day, undisturbed, tmp_path):
     read_here(day, tmp_path / "out")
     faults.plan({"bucket-00002": "bug"})
@@ -168,6 +170,7 @@ def test_a_worker_s_own_error_is_told_without_its_words(faults, day, undisturbed
     assert len(list(tmp_path.glob("out/.work/parts/bucket-*"))) == 3
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_reader_is_named_and_all_else_read(faults, day, undisturbed, tmp_path):
     out = tmp_path / "out"
     faults.plan({"part-1.parquet": "killed"})
@@ -182,6 +185,7 @@ def test_a_file_that_kills_its_reader_is_named_and_all_else_read(faults, day, un
     assert tables(out) == tables(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_named_and_all_else_read(faults, day, tmp_path):
     """Its footer is whole, so that only reading tells."""
     poisoned = tmp_path / "day"
@@ -202,6 +206,8 @@ def test_a_truncated_file_is_refused_before_any_work(faults, day, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.root
 def test_a_full_disk_is_one_line_and_gone_on_from(faults, day, undisturbed, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -257,6 +263,7 @@ POINTS = (
 )
 
 
+@pytest.mark.slow
 def test_a_driver_killed_at_every_stage_goes_on_each_time(cluster, faults, day, undisturbed, tmp_path):
     """One run that is killed eight times: each driver goes on from where the one before was killed."""
     out = tmp_path / "out"
@@ -282,6 +289,7 @@ def test_a_driver_killed_at_every_stage_goes_on_each_time(cluster, faults, day, 
     assert counts[3:] == [(FILES, 4)] * 5
 
 
+@pytest.mark.slow
 def test_a_lost_node_s_bucket_is_done_on_another(cluster, faults, day, undisturbed, tmp_path):
     """The second node's actor is held in its bucket until the node is gone."""
     out = tmp_path / "out"
@@ -309,6 +317,7 @@ def test_a_lost_node_s_bucket_is_done_on_another(cluster, faults, day, undisturb
     assert sorted(begun) == sorted([*(f"bucket-{at:05d}" for at in range(4)), *gone])
 
 
+@pytest.mark.slow
 def test_a_run_whose_last_node_is_gone_ends_and_goes_on_later(cluster, faults, day, undisturbed, tmp_path):
     """Somebody else has the first node's CPUs; the second is lost with the actors that work there."""
     out = tmp_path / "out"
@@ -372,6 +381,7 @@ def dealt(spawn, jobs=2, **options) -> tuple[list[int], dict[str, Failure]]:
     return found, failures
 
 
+@pytest.mark.slow
 def test_who_loads_for_long_is_not_taken_for_one_without_a_place(faults, monkeypatch):
     monkeypatch.setattr(dealing, "BEAT_S", 0.2)
     begun = time.monotonic()
@@ -381,6 +391,7 @@ def test_who_loads_for_long_is_not_taken_for_one_without_a_place(faults, monkeyp
     assert dealt(lambda: Other.remote(patience + 1), start_timeout_s=patience) == ([0, 1], {})
 
 
+@pytest.mark.slow
 def test_an_actor_that_no_node_can_hold_is_waited_for_no_longer_than_told(faults):
     begun = time.monotonic()
     with pytest.raises(CoverageLabError, match=r"for 1.5 s, job-0 still to do") as caught:

@@ -40,6 +40,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NO_TORCH, reason="torch, the baseline of nearest_cell, is not installed")
 def test_rows_of_every_op(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
@@ -126,6 +127,7 @@ def test_measures_in_blocks_of_accounts_are_those_of_each_alone(monkeypatch, blo
         assert np.array_equal(np.isnan(together[[0, 2, 7, 9]]), [True] * 4)
 
 
+@pytest.mark.slow
 def test_measures_against_scikit_bio_and_their_memory(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
     script = ROOT / "scripts" / "bench_measures"

@@ -24,7 +24,13 @@ def compiler(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.parametrize(
-    ("op", "dtype"), [("novelty", "fp32"), ("novelty", "fp16"), ("novelty", "bf16"), ("nearest_cell", "fp16")]
+    ("op", "dtype"),
+    [
+        pytest.param("novelty", "fp32", marks=pytest.mark.slow),
+        pytest.param("novelty", "fp16", marks=pytest.mark.slow),
+        pytest.param("novelty", "bf16", marks=pytest.mark.slow),
+        ("nearest_cell", "fp16"),
+    ],
 )
 def test_it_compiles_for_an_h100(compiler, op: str, dtype: str) -> None:
     made = compiler.submit(interpreter.compiled, op, dtype).result()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -48,12 +46,6 @@ def oracle(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.n
     ordered = np.sort(products, axis=1)
     second = ordered[:, -2] if len(centroids) > 1 else np.full(len(vectors), -np.inf)
     return products.argmax(axis=1), ordered[:, -1] - second
-
-
-@pytest.fixture(scope="module")
-def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
-    with interpreter.triton_process(interpret=True, cache=tmp_path_factory.mktemp("triton")) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])

@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import tracemalloc
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -68,12 +67,6 @@ def check(novelty, nearest, vectors, offsets, history, history_offsets, *, toler
             assert abs(novelty[row] - min(max(1 - best, 0), 2)) <= tolerance
             assert nearest[row] in seen
             assert abs(everything[nearest[row]] @ wide[row] - best) <= tolerance
-
-
-@pytest.fixture(scope="module")
-def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
-    with interpreter.triton_process(interpret=True, cache=tmp_path_factory.mktemp("triton")) as pool:
-        yield pool
 
 
 @triton_needed

@@ -158,16 +158,15 @@ def test_what_is_wrong_with_a_tensor_is_said(call, said):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton is made for Linux only")
-def test_triton_gives_tensors_where_they_were(tmp_path):
+def test_triton_gives_tensors_where_they_were(interpreted):
     """In Triton's interpreter: two kinds, of which one is narrowed, with and without history."""
     rows, past, centroids = units(40, dim=32), units(6, dim=32), units(7, dim=32)
     parents = np.stack([np.arange(7) // 3, np.arange(7)])
-    with interpreter.triton_process(interpret=True, cache=tmp_path) as pool:
-        for dtype in ("float64", "bfloat16"):
-            answers = pool.submit(interpreter.on_tensors, rows, past, centroids, parents, dtype).result()
-            for kind, found, expected, gap in answers:
-                assert kind == "Tensor on cpu", dtype
-                np.testing.assert_allclose(found, expected, rtol=0, atol=gap, err_msg=dtype)
+    for dtype in ("float64", "bfloat16"):
+        answers = interpreted.submit(interpreter.on_tensors, rows, past, centroids, parents, dtype).result()
+        for kind, found, expected, gap in answers:
+            assert kind == "Tensor on cpu", dtype
+            np.testing.assert_allclose(found, expected, rtol=0, atol=gap, err_msg=dtype)
 
 
 def test_arrays_do_not_wait_for_torch():

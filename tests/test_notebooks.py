@@ -31,6 +31,7 @@ def numbers_of(printed: str, row: str) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 def test_first_report_runs():
     outputs = outputs_of(FOLDER / "01_first_report.ipynb")
     assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)

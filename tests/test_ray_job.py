@@ -137,6 +137,7 @@ def test_ray_reads_in_shares_and_gives_the_same_bytes(cluster, day, whole, tmp_p
     assert {done for stage, done, total in told if stage == "buckets" and total == 4} == {0, 1, 2, 3, 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["read", "buckets"])
 def test_begun_here_and_ended_on_ray_and_the_other_way_round(
     cluster, stage, day, whole, tmp_path, small_shares
@@ -173,6 +174,7 @@ def test_which_cluster_is_joined(configured, environment, expected, monkeypatch)
         pass
 
 
+@pytest.mark.slow
 def test_bucketed_input_is_used_as_it_is(cluster, ready, whole, tmp_path):
     copied: list[Path] = []
 
@@ -314,6 +316,7 @@ def test_submit_builds_the_job():
         assert word in " ".join(help_text.split())
 
 
+@pytest.mark.slow
 def test_cluster_config_is_one_that_ray_takes():
     ray_util = pytest.importorskip(
         "ray.autoscaler._private.util", reason="the cluster launcher comes with the extra 'ray'"

@@ -293,6 +293,7 @@ def test_another_seed_moves_the_intervals_only(scored: ScoredAccounts, results: 
     )
 
 
+@pytest.mark.slow
 def test_json_and_page_do_not_hang_on_the_hash_seed(results: Results, tmp_path: Path):
     code = (
         "import sys; from pathlib import Path\n"
@@ -475,6 +476,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [400, 1280])
 def test_page_in_a_browser_is_quiet_and_fits(

@@ -227,7 +227,7 @@ def test_interrupted_anywhere_and_started_again_gives_the_same_tables(point, day
         assert next(d for s, d in redone if s == "buckets") == at_least, "finished buckets must not be redone"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path, capsys):
     config = tmp_path / "config.toml"
     config.write_text(TOML)
@@ -265,7 +265,15 @@ def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path, caps
     assert tables(out) == tables(undisturbed)
 
 
-@pytest.mark.parametrize("moment", [1, 2, 3, 4, 5, 7, 9, 12, 15, 18, 21, 23, 25, 27, 30, 32, 34, 36, 37, 38])
+#: Those of the default suite are of each stage.
+SOME_MOMENTS = (1, 4, 9, 15, 21, 27, 34, 38)
+MOMENTS = (1, 2, 3, 4, 5, 7, 9, 12, 15, 18, 21, 23, 25, 27, 30, 32, 34, 36, 37, 38)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(at, marks=() if at in SOME_MOMENTS else pytest.mark.slow) for at in MOMENTS],
+)
 def test_killed_at_any_change_on_disk_and_started_again(moment, day, undisturbed, tmp_path):
     out = tmp_path / "out"
     assert end_of(run_until_change, moment, day, out, STATIC) == CHANGED, "no such moment any more"
@@ -283,6 +291,7 @@ def test_ray_gives_the_same_bytes(day, undisturbed, tmp_path):
     assert tables(tmp_path / "out") == tables(undisturbed)
 
 
+@pytest.mark.slow
 def test_ray_says_when_the_cluster_is_too_small(day, tmp_path):
     config = RunConfig.model_validate(
         {"encoder": {"name": "static"}, "job": {"threads": 1, "ray": {"actors": 3000}}}
@@ -292,6 +301,7 @@ def test_ray_says_when_the_cluster_is_too_small(day, tmp_path):
     assert not (tmp_path / "out").exists(), "it must stop before any work"
 
 
+@pytest.mark.slow
 def test_ray_worker_errors_are_one_line(day, tmp_path):
     def damaged(step):
         if step == "work":
@@ -322,6 +332,7 @@ def test_how_a_file_is_cut_changes_no_account(undisturbed, tmp_path):
     assert tables(tmp_path / "out")["curves"] == tables(undisturbed)["curves"]
 
 
+@pytest.mark.slow
 def test_minilm_runs_too(tmp_path, day):
     small = write(some_traffic(accounts=2, prompts=55), tmp_path / "small.parquet")
     config = RunConfig.model_validate({"encoder": {"name": "minilm"}})
@@ -414,6 +425,7 @@ def test_foreign_files_are_never_touched(day, tmp_path, capsys):
     assert [file.name for file in out.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.root
 def test_disk_full_is_one_line_and_can_be_gone_on_from(day, undisturbed, tmp_path, capsys):
     disk = tmp_path / "disk"
     disk.mkdir()

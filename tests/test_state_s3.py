@@ -160,6 +160,7 @@ def test_days_on_a_store_are_those_of_a_folder(store, url, name, days, undisturb
     assert not [text for text in told if SECRET.encode() in text or KEY.encode() in text]
 
 
+@pytest.mark.slow
 def test_the_same_again_changes_nothing(url, after, days, tmp_path):
     after(2)
     before, rows = version(url), contents(url)
@@ -171,6 +172,7 @@ def test_the_same_again_changes_nothing(url, after, days, tmp_path):
         count(days[1], tmp_path / "other-day", url, 2)
 
 
+@pytest.mark.slow
 def test_recompute_with_a_late_file_is_as_on_a_folder(store, url, name, after, days, undisturbed, tmp_path):
     late = write(traffic_of(day_number(1), ("bob", "eve"), seed=5), tmp_path / "late.parquet")
     both = tmp_path / "both"
@@ -192,6 +194,7 @@ def test_recompute_with_a_late_file_is_as_on_a_folder(store, url, name, after, d
 POINTS = ("in a file", "commit table", "clean up state")
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_counts_the_day_once(store, days, undisturbed, tmp_path):
     for point in POINTS:
         url = store.upload(undisturbed[0].parent / "after-2", point.replace(" ", "-"))
@@ -204,6 +207,7 @@ def test_killed_and_started_again_counts_the_day_once(store, days, undisturbed, 
         assert outputs(tmp_path / point) == outputs(undisturbed[1][2])
 
 
+@pytest.mark.slow
 def test_days_at_once_all_land(store, url, days, undisturbed, tmp_path):
     wait = all_at_once(3)
     calls = [lambda n=n: count(days[n], tmp_path / f"out-{n}", url, n, checkpoint=wait) for n in range(3)]
@@ -238,6 +242,7 @@ def test_a_busy_store_is_asked_again(store, url, after):
     assert list(StateTable(url).days()) == [FIRST]
 
 
+@pytest.mark.slow
 def test_a_retain_between_copy_and_commit_takes_nothing(url, after, days, undisturbed, tmp_path):
     after(2)
     retained = []
@@ -265,6 +270,7 @@ def where_is(objects: dict[str, bytes], account: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_forgotten_account_is_in_no_object(store, url, name, tmp_path):
     for n, accounts in enumerate([("ann", "secret-id"), ("secret-id",), ("ann", "bob")]):
         named = write(traffic_of(day_number(n), accounts), tmp_path / f"from-secret-id-{n}.parquet")
@@ -279,6 +285,7 @@ def test_a_forgotten_account_is_in_no_object(store, url, name, tmp_path):
     assert len(where_is(store.objects(name), "ann")) > 1, "the others are still there"
 
 
+@pytest.mark.slow
 def test_retain_deletes_the_objects_of_old_days(store, url, name, after, undisturbed):
     after(4)
     assert retain_days(url, 2) == [day_number(0), day_number(1)]
@@ -291,6 +298,7 @@ def test_retain_deletes_the_objects_of_old_days(store, url, name, after, undistu
     assert where_is(found, "dan") == []
 
 
+@pytest.mark.slow
 def test_commands(store, url, after, capsys):
     after(3)
     code, out, _ = call(capsys, "state", "show", url)
@@ -386,6 +394,7 @@ def with_history(folder: Path, old: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_requests_of_a_day_do_not_grow_with_history(store, name, tmp_path):
     """Four buckets, a window of three days; the log is at the same place between two checkpoints."""
     config = RunConfig.model_validate(
@@ -412,6 +421,7 @@ def test_requests_of_a_day_do_not_grow_with_history(store, name, tmp_path):
     assert asked[0].total() < 120
 
 
+@pytest.mark.slow
 def test_workers_on_ray_take_the_keys_from_their_environment(store, name, days, tmp_path, monkeypatch):
     ray = pytest.importorskip("ray", reason="the Ray job needs the extra 'ray'")
     # The workers have not this process's stand-in: the real judge, here and there.
@@ -431,6 +441,7 @@ def test_workers_on_ray_take_the_keys_from_their_environment(store, name, days, 
     assert not [text for text in told if SECRET.encode() in text or KEY.encode() in text]
 
 
+@pytest.mark.slow
 def test_a_table_of_version_2_has_no_markers_until_it_is_migrated(store, url, name, after, days, tmp_path):
     table = StateTable(after(2))
     table.set_schema_version(2)
@@ -446,6 +457,7 @@ def test_a_table_of_version_2_has_no_markers_until_it_is_migrated(store, url, na
     assert migrate_state(url) == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_file_of_somebody_else_among_the_markers_stops_nothing(store, url, name, after, days, tmp_path):
     table = StateTable(after(2))
     marker = table.store.paths("_files", recursive=True)[0]
