@@ -191,8 +191,8 @@ def test_bucketed_input_is_used_as_it_is(cluster, ready, whole, tmp_path):
     for name in ("account_id", "prompts", "verdict", "first_seen"):
         assert found[name].equals(expected[name])
     assert found["score"].to_pylist() == pytest.approx(expected["score"].to_pylist(), rel=1e-5)
-    counts = local["counts"]
-    assert (counts["rows_in"], counts["rows_quarantined"], counts["buckets"]) == (360, 12, 3)
+    counts = local.counts
+    assert (counts.rows_in, counts.rows_quarantined, counts.buckets) == (360, 12, 3)
     rows = pq.read_table(tmp_path / "here/quarantine.parquet")
     assert set(rows["source"].to_pylist()) <= {f"bucket={value}/part.parquet" for value in range(3)}
 

@@ -8,8 +8,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from coverage_lab.config import one_line
 from coverage_lab.errors import OutputError
+
+T = TypeVar("T")
 
 #: What the name of a file ends with while it is written beside its place.
 PARTIAL = ".partial"
@@ -30,6 +36,20 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a JSON object so that the file is either whole or not there."""
     with whole_file(path, temporary=path.with_suffix(".part")) as temporary:
         temporary.write_text(as_json(value), encoding="utf-8")
+
+
+def read_value(path: Path, kind: type[T]) -> T:
+    """Read a dataclass or model that `write_value` wrote."""
+    raw = read_json(path)
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        raise OutputError(f"{path}: not what a run of this version writes: {one_line(error)}") from error
+
+
+def write_value(path: Path, value: object) -> None:
+    """Write a dataclass or model as a JSON object so that the file is either whole or not there."""
+    write_json(path, TypeAdapter(type(value)).dump_python(value, mode="json"))
 
 
 def as_json(value: Mapping[str, object]) -> str:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.errors import CoverageLabError, TrafficError
-from coverage_lab.files.atomic import disk_errors, read_json, synced, whole_file, write_json
+from coverage_lab.files.atomic import disk_errors, read_value, synced, whole_file, write_value
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.ray.scheduler import Failure, Job, deal, without_text
 from coverage_lab.progress import Progress
@@ -157,9 +157,9 @@ def read_input(
         # The moment of the first try stays the run's 'now', so that going on gives the same tables.
         moment = config.traffic.as_of or datetime.now(UTC)
         with disk_errors(folder.path):
-            write_json(plan, {"as_of": moment.isoformat(), **_plan(sources, config, readers or 1)})
-    planned = read_json(plan)
-    as_of = datetime.fromisoformat(str(planned["as_of"]))
+            write_value(plan, _plan(sources, config, readers or 1, as_of=moment))
+    planned = read_value(plan, _Plan)
+    as_of = planned.as_of
     ready = ready_buckets(sources) if config.job.buckets is None else None
     if ready is not None:
         with disk_errors(folder.path):
@@ -167,16 +167,16 @@ def read_input(
         resolved = [tuple(_resolved(piece) for piece in pieces) for pieces in ready]
         buckets = tuple(ReadyBucket(at, pieces, config.traffic, as_of) for at, pieces in enumerate(resolved))
         return Reading(rows_in=None, as_of=as_of.isoformat(), buckets=buckets)
-    shares, count = _shares(planned, sources), int(str(planned["buckets"]))
+    shares, count = _shares(planned, sources), planned.buckets
     spread = folder.work / "buckets"
     read = folder.work / "spread.json"
     if not read.exists():
         rows = _read_shares(shares, count, as_of, config, folder, readers=readers, progress=progress)
         with disk_errors(folder.path):
             _join_quarantine(folder, len(shares))
-            write_json(read, {"rows_in": rows})
+            write_value(read, _Rows(rows))
     return Reading(
-        rows_in=int(str(read_json(read)["rows_in"])),
+        rows_in=read_value(read, _Rows).rows_in,
         as_of=as_of.isoformat(),
         buckets=tuple(SpreadBucket(at, spread.resolve(), len(shares)) for at in range(count)),
     )
@@ -214,7 +214,7 @@ def read_share(
                         refused.write_table(batch.quarantined)
                     rows_read(rows)
             synced(refused_path)
-            write_json(temporary / "share.json", {"rows_in": rows})
+            write_value(temporary / "share.json", _Rows(rows))
             temporary.replace(target)
         except OSError:
             if not target.exists():  # else one that was taken for lost did it all the same
@@ -289,26 +289,51 @@ def _accounts(part: Path) -> pa.ChunkedArray:
     return pq.read_table(part / "accounts.parquet", columns=["account_id"])["account_id"]
 
 
-def _plan(sources: Sequence[Source], config: RunConfig, readers: int) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Rows:
+    """How many rows were read, beside what came of them."""
+
+    rows_in: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the input was cut at the first try of a run.
+
+    Attributes
+    ----------
+    as_of : datetime
+        The run's 'now'.
+    buckets : int
+    shares : tuple of shares
+        Each a tuple of pieces: the source's position, then the first and the last row group (exclusive) where
+        the piece is not the whole of it.
+    """
+
+    as_of: datetime
+    buckets: int
+    shares: tuple[tuple[tuple[int, ...], ...], ...]
+
+
+def _plan(sources: Sequence[Source], config: RunConfig, readers: int, *, as_of: datetime) -> _Plan:
     """Cut the input once for all tries, however many readers a later one has."""
     total = sum(size_of(source) for source in sources)
     wanted = min(max(total // (SHARES_A_READER * readers), SMALLEST_SHARE), LARGEST_SHARE)
     shares = cut_shares(sources, max(wanted, total // MOST_SHARES))
-    return {
-        "buckets": config.job.buckets or default_buckets(sources),
-        "shares": [[[piece.position, *(piece.groups or ())] for piece in share] for share in shares],
-    }
+    return _Plan(
+        as_of=as_of,
+        buckets=config.job.buckets or default_buckets(sources),
+        shares=tuple(tuple((piece.position, *(piece.groups or ())) for piece in share) for share in shares),
+    )
 
 
-def _shares(planned: dict[str, object], sources: Sequence[Source]) -> list[tuple[Piece, ...]]:
-    shares = planned["shares"]
-    assert isinstance(shares, list)
+def _shares(planned: _Plan, sources: Sequence[Source]) -> list[tuple[Piece, ...]]:
     return [
         tuple(
             _resolved(Piece(position, sources[position], (groups[0], groups[1]) if groups else None))
             for position, *groups in share
         )
-        for share in shares
+        for share in planned.shares
     ]
 
 
@@ -416,7 +441,7 @@ def _share_folder(spread: Path, share: int) -> Path:
 
 
 def _rows_of(target: Path) -> int:
-    return int(str(read_json(target / "share.json")["rows_in"]))
+    return read_value(target / "share.json", _Rows).rows_in
 
 
 def _join_quarantine(folder: OutputFolder, shares: int) -> None:

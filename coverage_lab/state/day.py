@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, cast
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,7 +19,7 @@ from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.trajectory import Watched
 from coverage_lab.errors import OutputError
-from coverage_lab.files.atomic import read_json, write_json
+from coverage_lab.files.atomic import read_value, write_value
 from coverage_lab.files.manifest import InputFile, StateRead, StateUsed, StateWindow
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.progress import Checkpoint, unwatched
@@ -121,8 +120,7 @@ class StatePlan:
 
     def write(self, work: Path) -> None:
         """Keep the plan in a work folder."""
-        files = [asdict(file) | {"day": file.day.isoformat()} for file in self.files]
-        write_json(work / _PLAN, asdict(self) | {"files": files})
+        write_value(work / _PLAN, self)
 
     def merged(self, today: AccountStates, *, dim: int, model_id: str) -> Merged:
         """Merge the day's states of some accounts with theirs of the days before; others are not read.
@@ -138,12 +136,7 @@ class StatePlan:
 @lru_cache(maxsize=1)
 def _plan_at(path: Path, changed: int) -> StatePlan:
     """Read a plan once for all buckets of a worker: that of a long window has many files."""
-    raw = read_json(path)
-    return StatePlan(
-        url=str(raw["url"]),
-        files=tuple(_file_of(file) for file in cast(list[dict[str, Any]], raw["files"])),
-        config_id=str(raw["config_id"]),
-    )
+    return read_value(path, StatePlan)
 
 
 class DayRun:
@@ -326,10 +319,6 @@ class DayRun:
         ]
 
 
-def _file_of(raw: dict[str, Any]) -> StateFile:
-    return StateFile(**raw | {"day": date.fromisoformat(raw["day"])})
-
-
 def prompts_of(parts: Sequence[Path]) -> int:
     """Count the day's own prompts in the parts."""
     return sum(
@@ -340,13 +329,13 @@ def prompts_of(parts: Sequence[Path]) -> int:
 
 def write_read(read: Read, folder: Path) -> None:
     """Keep in a part how much of the state table it took."""
-    write_json(folder / _READ_FILE, asdict(read))
+    write_value(folder / _READ_FILE, read)
 
 
 def _read_of(parts: Sequence[Path]) -> Read:
     read = Read()
     for part in parts:
-        read += Read(**{name: int(str(value)) for name, value in read_json(part / _READ_FILE).items()})
+        read += read_value(part / _READ_FILE, Read)
     return read
 
 
