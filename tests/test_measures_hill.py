@@ -15,7 +15,7 @@ from scipy.special import digamma, hyp2f1, logsumexp
 from skbio.diversity import alpha
 from support.ragged_lists import one, ragged
 
-from coverage_lab.measures.hill import _digamma, evenness, hill_estimate, hill_number, hill_ratio
+from coverage_lab.measures.hill import evenness, hill_estimate, hill_number, hill_ratio
 from coverage_lab.measures.richness import chao1
 
 #: data(spider) of the R package iNEXT (JohnsonHsieh/iNEXT, R/iNEXT.r; Sackett et al. 2011, Ecosphere 2:74).
@@ -160,11 +160,6 @@ def series(kept: float, n: int) -> float:
 
 def test_series_of_the_oracle_is_the_hypergeometric_function() -> None:
     assert series(0.9, 7) == pytest.approx(hyp2f1(1, 7, 8, 0.9) / 7, rel=1e-13)
-
-
-def test_digamma_of_whole_numbers() -> None:
-    x = np.unique(np.concatenate([np.arange(1, 100), np.logspace(2, 9.3, 60).astype(np.int64)]))
-    np.testing.assert_allclose(_digamma(x), digamma(x), rtol=1e-14, atol=1e-15)
 
 
 def test_estimate_of_order_2_is_unbiased_by_enumeration() -> None:

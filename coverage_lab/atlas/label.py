@@ -126,7 +126,7 @@ def _stop_words() -> frozenset[str]:
 
 
 def _sparse() -> Any:
-    """SciPy's sparse matrix; SciPy comes with scikit-learn."""
+    """SciPy's sparse matrix."""
     from scipy.sparse import csr_matrix
 
     return csr_matrix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
+from scipy.special import softmax
 
 #: Standardised features count as at most so many benign standard deviations.
 CLIP = 3.0
@@ -47,8 +48,7 @@ class ArchetypeModel(BaseModel):
         x = np.column_stack([clipped(z), style, wording])
         # Not `@`: BLAS rounds a row otherwise among many than alone, and each account is judged alone.
         logits = np.einsum("ad,kd->ak", x, np.array(self.weight)) + np.array(self.intercept)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
+        shares: NDArray[np.float64] = softmax(logits, axis=1)
         return shares
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from coverage_lab.detect.conformal import conformal_p
 
@@ -22,6 +23,8 @@ REACH = 4
 
 #: A fitted tail falls by at least this factor's logarithm over the accounts that it is fitted to.
 _SLOWEST = 0.1
+#: At this rate nothing is left of the tail: its mean is 1/500 of the way that it is fitted to.
+_FASTEST = 500.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,18 +255,21 @@ def _seen(score: NDArray[np.float64], top: int) -> NDArray[np.float64]:
 
 
 def _shared_rate(seen: list[NDArray[np.float64]]) -> float:
-    """Solve mean = 1/r − 1/(eʳ − 1), the mean of an exponential of rate r seen only between 0 and 1."""
+    """Return the rate at which the mean seen is that of the values; from `_SLOWEST` to `_FASTEST`."""
     values = np.concatenate(seen)
     if not len(values):
         return _SLOWEST
-    mean, low, high = float(values.mean()), _SLOWEST, 500.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if 1 / middle - 1 / math.expm1(middle) > mean:
-            low = middle
-        else:
-            high = middle
-    return low
+    mean = float(values.mean())
+    if mean >= _mean_seen(_SLOWEST):
+        return _SLOWEST
+    if mean <= _mean_seen(_FASTEST):
+        return _FASTEST
+    return float(brentq(lambda rate: _mean_seen(rate) - mean, _SLOWEST, _FASTEST))
+
+
+def _mean_seen(rate: float) -> float:
+    """Return the mean of an exponential of this rate seen only between 0 and 1; falls with the rate."""
+    return 1 / rate - 1 / math.expm1(rate)
 
 
 def _auroc(benign: BenignScores, score: NDArray[np.float64], prompts: NDArray[np.int64]) -> float:

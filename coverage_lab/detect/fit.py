@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from coverage_lab.detect.archetype import CLIP, ArchetypeModel, clipped
@@ -204,7 +205,7 @@ def fit_scorecard(
     last.fit(total[:, None], scored.harvest, sample_weight=corpus_weights(scored.harvest, scored.corpus))
     slope = max(float(last.coef_[0, 0]), 0.0)
     scale = dict(zip(parts, slope / spread, strict=True))
-    score = _logistic(float(last.intercept_[0]) + slope * total)
+    score = expit(float(last.intercept_[0]) + slope * total)
     terms = {part: _fit_part(part, scored, frame) for part in parts}
     size = scored.features.prompts[benign]
     order = np.argsort(size, kind="stable")
@@ -230,7 +231,7 @@ def fit_scorecard(
         if grown is None
         else _growth(
             grown,
-            _logistic(
+            expit(
                 float(last.intercept_[0])
                 + slope * _total(inner.points(grown.accounts), middle, spread, grown.accounts)
             ),
@@ -243,12 +244,6 @@ def _total(points: Row, middle: Row, spread: Row, accounts: TrainingAccounts) ->
     """Add up the kinds of evidence on one scale, (A,): 0 = benign medians, 1 = one benign spread above."""
     total: Row = ((points - middle) / spread).sum(axis=1) - RELIEF * sameness(accounts.features)
     return total
-
-
-def _logistic(odds: Row) -> Row:
-    """1 / (1 + exp(−x)), without overflow."""
-    value: Row = (1 + np.tanh(odds / 2)) / 2
-    return value
 
 
 def _growth(grown: GrowingAccounts, score: Row) -> GrowthCalibration:

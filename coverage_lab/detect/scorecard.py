@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy.special import expit
 
 from coverage_lab.accounts.prompt_features import OPENINGS
 from coverage_lab.detect.archetype import ArchetypeModel
@@ -215,8 +216,8 @@ class Scorecard(_Frozen):
 
     def score(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score accounts from their points: 0..1, higher = more like harvesting, shape ``(A,)``."""
-        odds: NDArray[np.float64] = 1 / (1 + np.exp(-(self.intercept + points.sum(axis=1))))
-        return odds
+        score: NDArray[np.float64] = expit(self.intercept + points.sum(axis=1))
+        return score
 
     def likeliest(self, features: Features) -> list[tuple[str, float]]:
         """Name the likeliest archetype of each account, with its probability."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.calibrate import LABELS, BenignScores, calibrate_labelled, calibrate_unlabelled
@@ -182,8 +183,7 @@ def _judged(results: Path, config: DetectConfig) -> pa.Table:
 
 
 def _log_odds(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    inside = np.clip(score, _EDGE, 1 - _EDGE)
-    odds: NDArray[np.float64] = np.log(inside) - np.log1p(-inside)
+    odds: NDArray[np.float64] = logit(np.clip(score, _EDGE, 1 - _EDGE))
     return odds
 
 
@@ -236,7 +236,7 @@ def _read_labels(path: Path) -> pa.Table:
 def _with_calibration(
     before: Scorecard, benign: BenignScores, made_from: Mapping[str, str | float | int]
 ) -> Scorecard:
-    score = np.minimum(np.ceil(1e6 / (1 + np.exp(-benign.score))) / 1e6, 1.0)
+    score = np.minimum(np.ceil(1e6 * expit(benign.score)) / 1e6, 1.0)
     card = {name: value for name, value in before.card.items() if not name.startswith(_CARD)}
     return before.model_copy(
         update={

@@ -356,21 +356,15 @@ def shrunk_covariance(
 def _shrunk_covariance(
     vectors: NDArray[np.floating], shrinkage: float | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    n, d = vectors.shape
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    covariance = np.zeros((d, d))
-    fourth = 0.0
-    for rows in row_blocks(n, d):
-        centred = vectors[rows].astype(np.float64) - mean
-        covariance += centred.T @ centred / n
-        fourth += float((np.einsum("nd,nd->n", centred, centred) ** 2).sum())
-    scale = float(np.trace(covariance)) / d
+    # Here, not above: a run needs none of this, and the import takes a second.
+    from sklearn import covariance as estimators
+
+    rows = vectors.astype(np.float64)
+    plain = estimators.empirical_covariance(rows)
     if shrinkage is None:
-        square = float((covariance**2).sum())
-        spread = square - d * scale**2
-        error = (fourth / n - square) / n
-        shrinkage = min(error, spread) / spread if min(error, spread) > 0 else 0.0
-    return mean, (1 - shrinkage) * covariance + shrinkage * scale * np.eye(d), shrinkage
+        # Rounding leaves rows that are all the same a hair outside.
+        shrinkage = float(np.clip(estimators.ledoit_wolf_shrinkage(rows), 0, 1))
+    return rows.mean(axis=0), estimators.shrunk_covariance(plain, shrinkage), shrinkage
 
 
 def whitened_sums(

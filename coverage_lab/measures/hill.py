@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import digamma
 
 from coverage_lab.measures.ragged import (
     checked_segments,
@@ -16,8 +17,6 @@ from coverage_lab.measures.ragged import (
 from coverage_lab.measures.richness import _depletion, _unseen
 from coverage_lab.measures.sample_coverage import _abundances
 
-#: From here on five terms of the asymptotic series of digamma are exact to double precision.
-_SERIES_FROM = 16
 #: Nodes ln s and step of the quadrature of `_geometric_tail`: relative error below 1e-13 for n up to 2³².
 _STEP = 0.25
 _NODES = np.arange(-60, 4, _STEP)
@@ -160,7 +159,7 @@ def _entropy_estimate(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> 
     """Return Chao, Wang and Jost's estimate of ``−Σ p ln p``."""
     prompts, once, twice = _abundances(counts, offsets)
     size = np.maximum(prompts, 1)
-    seen = segment_sum(counts * (_digamma(size)[segment_ids(offsets)] - _digamma(counts)), offsets)
+    seen = segment_sum(counts * (digamma(size)[segment_ids(offsets)] - digamma(counts)), offsets)
     depletion = _depletion(prompts, once, twice)
     return (seen + once * (1 - depletion) * _geometric_tail(depletion, size)) / size
 
@@ -177,20 +176,6 @@ def _geometric_tail(depletion: NDArray[np.float64], start: NDArray[np.float64]) 
         rest = depletion - (1 - depletion) * np.expm1(-s / start)
         total += np.exp(-s) * s / rest
     return total * _STEP / start
-
-
-def _digamma(x: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return digamma for whole x of 1 and up."""
-    large = np.maximum(x, _SERIES_FROM).astype(np.float64)
-    square = 1 / (large * large)
-    series = square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square * (1 / 240 - square / 132))))
-    below = np.minimum(x, _SERIES_FROM).astype(np.int64)
-    digamma: NDArray[np.float64] = np.log(large) - 0.5 / large - series - _BACKWARD[below]
-    return digamma
-
-
-#: Σ_{k=x}^{15} 1/k: digamma falls by this from 16 down to x; index 0 is not used.
-_BACKWARD = np.concatenate([[0.0], np.cumsum(1 / np.arange(_SERIES_FROM - 1, 0, -1))[::-1], [0.0]])
 
 
 def hill_ratio(counts: NDArray[np.integer], offsets: ArrayLike, *, q: float = 2.0) -> NDArray[np.float64]:

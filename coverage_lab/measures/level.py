@@ -26,7 +26,7 @@ from coverage_lab.measures.pitman_yor import pitman_yor
 from coverage_lab.measures.ragged import checked_segments, ratio, segment_ids
 from coverage_lab.measures.runs import _runs
 from coverage_lab.measures.sample_coverage import new_slope, sample_coverage
-from coverage_lab.measures.uniformity import _dispersion
+from coverage_lab.measures.uniformity import _scatter
 
 #: Discounts are held at −1: how far below a uniform sweep lies is chance (see `pitman_yor`).
 LOWEST_DISCOUNT = -1.0
@@ -108,7 +108,6 @@ def level_measures(
     reference, _ = _each_once(lambda m: _reference_growth(masses, m), prompts)
     uniform, _ = _each_once(lambda m: _uniform_growth(masses.size, m), prompts)
     collision_ratio, collision_z = _collisions(counts, count_offsets, masses)
-    _, dispersion_z, _ = _dispersion(reached, counts, count_offsets, masses)
     with_prompts = prompts > 0
     growth = ratio(distinct, reference)
     return {
@@ -122,7 +121,7 @@ def level_measures(
         "order_z": order_z(visited, cut),
         "return_z": _runs(visited, cut).z,
         "evenness": evenness(counts, count_offsets),
-        "dispersion_z": dispersion_z,
+        "dispersion_z": _scatter(reached, counts, count_offsets, masses).z(),
         "discount": np.maximum(pitman_yor(counts, count_offsets).discount, LOWEST_DISCOUNT),
     }
 

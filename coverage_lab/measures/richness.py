@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtrc, gammainc
 
 from coverage_lab.measures.counts import _tally
 from coverage_lab.measures.ragged import checked_segments, in_blocks, ratio, segment_ids, segment_sum
@@ -13,10 +14,9 @@ from coverage_lab.measures.sample_coverage import _abundances
 
 Smoothing = Literal["binomial", "poisson"]
 
-#: Cells with more prompts than this weigh nothing in `good_toulmin`: (rt)^i / i! < 1e−400 from here on, since
-#: rt = ½ ln[n (t+1)²/(t−1)] stays below 30 for n < 2³¹ and any double t > 1.
-_MOST_SMOOTHED = 512
-_LOG_FACTORIAL = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, _MOST_SMOOTHED + 1)))])
+#: Cells with more prompts r than this weigh nothing in `good_toulmin`: ``t^r P(L ≥ r) < 1e−79``, since t
+#: times the mean of L stays below 30 for n < 2³¹ and any double t > 1. Further on ``t^r`` would overflow.
+_MOST_SMOOTHED = 200
 
 
 def chao1(
@@ -244,42 +244,23 @@ def _good_toulmin(
     weight = np.where(r % 2 == 1, 1.0, -1.0)
     if t <= 1:
         weight *= t ** r.astype(np.float64)
-    elif defined.any():
+    else:
         account = segment_ids(cut)
         used = (r <= _MOST_SMOOTHED) & defined[account]
         tail = _binomial_tail if smoothing == "binomial" else _poisson_tail
-        weight[used] *= tail(r[used], prompts[account[used]], t)
+        weight[used] *= t ** r[used].astype(np.float64) * tail(r[used], prompts[account[used]], t)
         weight[~used] = 0
     return np.where(defined, segment_sum(frequency * weight, cut), np.nan)
 
 
 def _binomial_tail(r: NDArray[np.int64], prompts: NDArray[np.float64], t: float) -> NDArray[np.float64]:
-    """Return ``t^r P(L ≥ r)`` for binomial L."""
-    chance = 2 / (t + 2)
-    trials = np.floor(np.log(prompts * (t * t / (t - 1))) / np.log(9)).astype(np.int64)
-    tail = np.zeros(r.size)
-    possible = r <= trials
-    k, i = trials[possible], r[possible]
-    log_first = _LOG_FACTORIAL[k] - _LOG_FACTORIAL[i] - _LOG_FACTORIAL[k - i]
-    log_first += i * np.log(t * chance) + (k - i) * np.log1p(-chance)
-    total = term = np.ones(i.size)
-    for step in range(int((k - i).max(initial=0))):
-        # Beyond the last trial the factor is 0 and so is every later term.
-        term = term * np.maximum(k - i - step, 0) / (i + step + 1) * (chance / (1 - chance))
-        total = total + term
-    tail[possible] = np.exp(log_first) * total
+    """Return ``P(L ≥ r)`` for binomial L."""
+    trials = np.floor(np.log(prompts * (t * t / (t - 1))) / np.log(9))
+    tail: NDArray[np.float64] = bdtrc(np.minimum(r - 1, trials), trials.astype(np.int64), 2 / (t + 2))
     return tail
 
 
 def _poisson_tail(r: NDArray[np.int64], prompts: NDArray[np.float64], t: float) -> NDArray[np.float64]:
-    """Return ``t^r P(L ≥ r)`` for Poisson L."""
-    mean = np.log(prompts * ((t + 1) ** 2 / (t - 1))) / (2 * t)
-    log_first = r * np.log(t * mean) - mean - _LOG_FACTORIAL[r]
-    total = term = np.ones(r.size)
-    step = 1
-    while np.any(term > total * 1e-17):
-        term = term * mean / (r + step)
-        total = total + term
-        step += 1
-    scaled: NDArray[np.float64] = np.exp(log_first) * total
-    return scaled
+    """Return ``P(L ≥ r)`` for Poisson L."""
+    tail: NDArray[np.float64] = gammainc(r, np.log(prompts * ((t + 1) ** 2 / (t - 1))) / (2 * t))
+    return tail

@@ -14,6 +14,8 @@ prompts on Zipf masses of exponent 1.5, 0.12 for 20 prompts on two cells. Where 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -157,30 +159,46 @@ def dispersion(
     masses = checked_mass(mass)
     if visited.size and visited.max() >= masses.size:
         raise ValueError(f"cells: expected below the {masses.size} masses, got {visited.max()}")
-    return _dispersion(visited, checked, cut, masses)
+    found = _scatter(visited, checked, cut, masses)
+    half_a_step = found.revisit / 2
+    even, _ = pearson3_tails(ratio(found.statistic + half_a_step - found.mean, found.sd), found.skewness)
+    return ratio(found.statistic, found.mean), found.z(), even
 
 
-def _dispersion(
+class _Scatter(NamedTuple):
+    """X² of every account, and what draws of ordinary traffic would make it, each (accounts,)."""
+
+    statistic: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    skewness: NDArray[np.float64]
+    #: By how much a revisit raises it: 2/(n p_c), on average over the cells that it may be in 2/(n S₂).
+    revisit: NDArray[np.float64]
+
+    def z(self) -> NDArray[np.float64]:
+        return ratio(self.statistic - self.mean, self.sd)
+
+
+def _scatter(
     cells: NDArray[np.int64],
     counts: NDArray[np.int64],
     offsets: NDArray[np.int64],
     mass: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> _Scatter:
     known = mass >= LEAST_MASS
     inverse = np.full(mass.shape, np.inf)
     inverse[known] = 1 / mass[known]
     prompts = segment_sum(counts, offsets)
-    enough = prompts >= 2
-    n = np.where(enough, prompts, np.nan)
-    statistic = segment_sum(counts.astype(np.float64) ** 2 * inverse[cells], offsets) / n - n
+    n = np.where(prompts >= 2, prompts, np.nan)
     variance, third = _dispersion_moments(n, mass[known])
-    degrees = np.full(n.shape, np.count_nonzero(known) - 1.0)
     sd = np.sqrt(variance)
-    skewness = ratio(third, variance * sd)
-    # A first revisit adds 2/(n p_c), on average over the cells that it may be in 2/(n S₂).
-    step = 1 / (n * (mass**2).sum())
-    even, _ = pearson3_tails(ratio(statistic + step - degrees, sd), skewness)
-    return ratio(statistic, degrees), ratio(statistic - degrees, sd), even
+    return _Scatter(
+        statistic=segment_sum(counts.astype(np.float64) ** 2 * inverse[cells], offsets) / n - n,
+        mean=np.full(n.shape, np.count_nonzero(known) - 1.0),
+        sd=sd,
+        skewness=ratio(third, variance * sd),
+        revisit=2 / (n * (mass**2).sum()),
+    )
 
 
 def _dispersion_moments(

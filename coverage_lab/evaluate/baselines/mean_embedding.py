@@ -46,7 +46,7 @@ class MeanEmbedding:
         ValueError
             `train` lacks harvesting or benign accounts with prompts and a weight above 0.
         """
-        # Here, not above: scikit-learn is an extra.
+        # Here, not above: the import takes a second.
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 

@@ -60,7 +60,7 @@ def non_normality(distances: NDArray[np.float64]) -> float:
 
     Of more than 5,000, as many at even steps are taken.
     """
-    # Here, not above: SciPy is needed by those who evaluate only.
+    # Here, not above: the import takes half a second.
     from scipy.stats import shapiro
 
     if distances.size < _FEWEST:
