@@ -24,8 +24,8 @@ from support.traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffi
 from coverage_lab.accounts import trace_prompts
 from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.config import EncoderConfig, RunConfig, TrafficConfig
-from coverage_lab.detect import Judge, Judged, judge_prompts, load
-from coverage_lab.detect.cascade import escalated, superseded
+from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts, load
+from coverage_lab.detect.cascade import accounts_to_escalate, replace_accounts
 from coverage_lab.detect.judge import judge_states
 from coverage_lab.encoders import resolve_name
 from coverage_lab.errors import ConfigError
@@ -94,7 +94,7 @@ def prompts() -> pa.Table:
     )
 
 
-def rows_of(judged: Judged, table: str, account: str) -> list[dict[str, object]]:
+def rows_of(judged: JudgedAccounts, table: str, account: str) -> list[dict[str, object]]:
     found: pa.Table = getattr(judged, table)
     return found.filter(pc.equal(found["account_id"], account)).to_pylist()
 
@@ -113,10 +113,16 @@ def accounts_table(p: Sequence[float | None], prompts: Sequence[int]) -> pa.Tabl
 
 def test_escalated_are_the_low_and_the_unknown_with_enough_prompts() -> None:
     table = accounts_table([0.1, 0.10001, None, 0.01, None, 0.01], [50, 50, 50, 49, 49, 51])
-    assert escalated(table, escalate_p=0.1, min_prompts=50).to_pylist() == ["00000", "00002", "00005"]
-    assert escalated(table, escalate_p=0.1, min_prompts=51).to_pylist() == ["00005"]
-    assert escalated(table, escalate_p=0.2, min_prompts=49).to_pylist() == [f"0000{i}" for i in range(6)]
-    assert escalated(table.slice(0, 0), escalate_p=0.1, min_prompts=1).to_pylist() == []
+    assert accounts_to_escalate(table, escalate_p=0.1, min_prompts=50).to_pylist() == [
+        "00000",
+        "00002",
+        "00005",
+    ]
+    assert accounts_to_escalate(table, escalate_p=0.1, min_prompts=51).to_pylist() == ["00005"]
+    assert accounts_to_escalate(table, escalate_p=0.2, min_prompts=49).to_pylist() == [
+        f"0000{i}" for i in range(6)
+    ]
+    assert accounts_to_escalate(table.slice(0, 0), escalate_p=0.1, min_prompts=1).to_pylist() == []
 
 
 ROWS = st.lists(st.tuples(st.sampled_from(["a", "b", "ä", "中", "😀", "A"]), st.integers(0, 9)), max_size=30)
@@ -134,7 +140,7 @@ def test_superseded_never_mixes_an_account(
         return pa.table({"account_id": pa.array(names, pa.large_string()), "x": pa.array(values, pa.int64())})
 
     theirs = [row for row in second if row[0] in chosen]
-    found = superseded(table(first), table(theirs), pa.array(sorted(chosen), pa.large_string()))
+    found = replace_accounts(table(first), table(theirs), pa.array(sorted(chosen), pa.large_string()))
     expected = sorted([row for row in first if row[0] not in chosen] + theirs, key=lambda row: row[0])
     assert list(zip(found["account_id"].to_pylist(), found["x"].to_pylist(), strict=True)) == expected
 
@@ -149,9 +155,9 @@ def test_what_an_innocent_account_reports_is_a_p_value(dependence: float, escala
     other = dependence * one + np.sqrt(1 - dependence**2) * noise
     first = accounts_table(norm.cdf(one).tolist(), [100] * size)
     second = accounts_table(norm.cdf(other).tolist(), [100] * size)
-    ids = escalated(first, escalate_p=escalate_p, min_prompts=1)
+    ids = accounts_to_escalate(first, escalate_p=escalate_p, min_prompts=1)
     theirs = second.filter(pc.is_in(second["account_id"], value_set=ids))
-    p = superseded(first, theirs, ids)["p_value"].to_numpy()
+    p = replace_accounts(first, theirs, ids)["p_value"].to_numpy()
     assert len(p) == size
     for alpha in (0.002, 0.01, 0.015, 0.02, 0.05, 0.1, 0.3, 0.5, 0.6, 0.9):
         assert (p <= alpha).mean() <= alpha + 4 * np.sqrt(alpha * (1 - alpha) / size)
@@ -315,7 +321,7 @@ def test_scorecards_and_atlases_of_both_stages_can_be_given(
         merged = {
             key: CASCADE.get(key, {}) | sections.get(key, {}) for key in CASCADE.keys() | sections.keys()
         }
-        config = load.settled(RunConfig.model_validate(merged))
+        config = load.resolve_config(RunConfig.model_validate(merged))
         monkeypatch.chdir("/")
         try:
             return load.load_judge(config, threads=1)

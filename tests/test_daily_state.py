@@ -35,7 +35,7 @@ from support.traced import HashEncoder, tiny_atlas
 from coverage_lab.accounts import merge, trace_prompts
 from coverage_lab.config import RunConfig
 from coverage_lab.detect import judge_states
-from coverage_lab.detect.judge import judged_together
+from coverage_lab.detect.judge import with_q_values
 from coverage_lab.errors import ConfigError, MissingExtraError, OutputError, TrafficError
 from coverage_lab.jobs import StateDay, analyze, run_job
 from coverage_lab.schema import STATE_PARTITIONS, STATES, STATES_VERSION, TRAFFIC
@@ -83,7 +83,7 @@ def test_a_day_is_judged_by_the_merge_of_its_window(window, merged_days, tmp_pat
     judge = stand_in(config)
     expected = judge_states(merge(parts), judge)
     accounts = pq.read_table(outs[3] / "accounts.parquet")
-    assert accounts.equals(judged_together(expected.accounts, judge.config))
+    assert accounts.equals(with_q_values(expected.accounts, judge.config))
     assert accounts["account_id"].to_pylist() == ["ann", "bob", "cho"]
     assert accounts["prompts"].to_pylist() == [
         14 * sum(name in SEEN[n] for n in merged_days) for name in SEEN[3]

@@ -16,7 +16,7 @@ from support import tiny_models
 from support.hostile_texts import TEXTS
 
 from coverage_lab.config import EncoderConfig, JobConfig, RayConfig, RunConfig
-from coverage_lab.detect.load import settled
+from coverage_lab.detect.load import resolve_config
 from coverage_lab.encoders import load_encoder, resolve_precision, transformer
 from coverage_lab.errors import ConfigError, MissingExtraError
 
@@ -162,16 +162,16 @@ def test_precision_by_default_asks_the_processor(
     config = EncoderConfig.model_validate({"name": "minilm", "device": "cpu", **options})
     assert load_encoder(config).precision == resolve_precision(config) == expected
     run = RunConfig(encoder=config)
-    assert settled(run).encoder == config.model_copy(update={"precision": expected})
+    assert resolve_config(run).encoder == config.model_copy(update={"precision": expected})
     # Actors with GPUs ask their own, unless they are kept from it; actors without one are not the driver's.
     with_gpus = RunConfig(
         encoder=config.model_copy(update={"device": "auto"}), job=JobConfig(ray=RayConfig(num_gpus=1.0))
     )
-    assert settled(with_gpus, on_ray=True).encoder.precision == in_gpu_actors
+    assert resolve_config(with_gpus, on_ray=True).encoder.precision == in_gpu_actors
     kept_from_it = with_gpus.model_copy(update={"encoder": config})
-    assert settled(kept_from_it, on_ray=True).encoder.precision == expected
+    assert resolve_config(kept_from_it, on_ray=True).encoder.precision == expected
     monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("the driver's GPU was asked"))
-    assert settled(run, on_ray=True).encoder.precision == expected
+    assert resolve_config(run, on_ray=True).encoder.precision == expected
 
 
 @pytest.mark.parametrize(

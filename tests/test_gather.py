@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coverage_lab.config import DetectConfig
-from coverage_lab.detect.judge import judged_together
+from coverage_lab.detect.judge import with_q_values
 from coverage_lab.files.manifest import Escalated
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs import external_sort as merging
@@ -86,7 +86,7 @@ def all_at_once(parts: list[Path], config: DetectConfig) -> dict[str, pa.Table]:
         found = pa.concat_tables([pq.read_table(file, schema=SCHEMAS[name]) for file in files])
         return found.sort_by("account_id").combine_chunks()
 
-    accounts, flags = judged_together(joined("accounts"), config), joined("flags")
+    accounts, flags = with_q_values(joined("accounts"), config), joined("flags")
     q_of = dict(zip(accounts["account_id"].to_pylist(), accounts["q_value"].to_pylist(), strict=True))
     q = pa.array([q_of[name] for name in flags["account_id"].to_pylist()], pa.float64())
     column = FLAGS.get_field_index("q_value")

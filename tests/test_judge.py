@@ -14,7 +14,7 @@ from coverage_lab.config import DetectConfig
 from coverage_lab.detect import Judge, judge_prompts
 from coverage_lab.detect.counterfactual import Without, without_top_cells
 from coverage_lab.detect.features import FEATURES, SHAPE, Features, features_of
-from coverage_lab.detect.judge import judged_together
+from coverage_lab.detect.judge import with_q_values
 from coverage_lab.detect.mixture import harvested_share
 from coverage_lab.detect.reasons import without_sentence
 from coverage_lab.detect.scorecard import Feature, Mixture, Scorecard, direction
@@ -125,7 +125,7 @@ def test_q_values_are_those_of_scipy_over_the_judged_accounts() -> None:
     p = (rng.integers(1, 200, 60) / 200).tolist()
     prompts = rng.integers(10, 300, 60).tolist()
     p[5] = None
-    q = judged_together(accounts_with(p, prompts), DetectConfig())["q_value"].to_pylist()
+    q = with_q_values(accounts_with(p, prompts), DetectConfig())["q_value"].to_pylist()
     rows = [i for i in range(60) if p[i] is not None and prompts[i] >= 50]
     assert [i for i in range(60) if q[i] is not None] == rows
     assert np.allclose([q[i] for i in rows], false_discovery_control([p[i] for i in rows]))
@@ -133,12 +133,12 @@ def test_q_values_are_those_of_scipy_over_the_judged_accounts() -> None:
 
 def test_q_values_do_not_depend_on_the_order_and_follow_min_prompts() -> None:
     table = accounts_with([0.01, 0.01, 0.5, 0.02, None], [60, 60, 60, 45, 60])
-    q = judged_together(table, DetectConfig())["q_value"].to_pylist()
+    q = with_q_values(table, DetectConfig())["q_value"].to_pylist()
     assert q == [pytest.approx(0.015), pytest.approx(0.015), 0.5, None, None]
-    backwards = judged_together(table.take([4, 3, 2, 1, 0]), DetectConfig())["q_value"].to_pylist()
+    backwards = with_q_values(table.take([4, 3, 2, 1, 0]), DetectConfig())["q_value"].to_pylist()
     assert backwards == q[::-1]
-    assert judged_together(table, DetectConfig(min_prompts=40))["q_value"][3].as_py() is not None
-    empty = judged_together(ACCOUNTS.empty_table(), DetectConfig())
+    assert with_q_values(table, DetectConfig(min_prompts=40))["q_value"][3].as_py() is not None
+    empty = with_q_values(ACCOUNTS.empty_table(), DetectConfig())
     assert empty.schema == ACCOUNTS
 
 
@@ -228,7 +228,6 @@ def test_only_shape_moves_and_the_states_stay_as_they_were() -> None:
         "states": states,
         "cells": cells_table(states, tiny_atlas()),
         "atlas": tiny_atlas(),
-        "features": features,
         "min_prompts": 50,
     }
     flat = card.model_copy(

@@ -20,7 +20,7 @@ from support.traced import a_scorecard
 import coverage_lab as cl
 import coverage_lab.errors
 from coverage_lab.config import DetectConfig, RunConfig
-from coverage_lab.detect.judge import judged_together
+from coverage_lab.detect.judge import with_q_values
 from coverage_lab.files.manifest import read_manifest
 from coverage_lab.jobs import run_job
 from coverage_lab.jobs.combine import discoveries
@@ -115,7 +115,7 @@ def judged_p(smallest, at_smallest, judged):
     columns = {field.name: pa.nulls(judged, field.type) for field in ACCOUNTS}
     columns |= {"p_value": pa.array(p), "prompts": pa.array([99] * judged)}
     schema = pa.schema([field.with_nullable(True) for field in ACCOUNTS])
-    return judged_together(pa.table(columns, schema=schema), DetectConfig())["q_value"]
+    return with_q_values(pa.table(columns, schema=schema), DetectConfig())["q_value"]
 
 
 def test_a_run_says_that_its_calibration_is_too_small_for_a_single_discovery(tmp_path, capsys):

@@ -21,7 +21,7 @@ from support.traced import a_judge
 
 import coverage_lab
 from coverage_lab.config import RunConfig
-from coverage_lab.detect.load import settled
+from coverage_lab.detect.load import resolve_config
 from coverage_lab.errors import ConfigError
 from coverage_lab.service import serve, serve_forever
 
@@ -305,7 +305,7 @@ def test_signal_handlers_are_put_back(no_key, not_run):
 
 
 def test_config_id_is_that_of_run_for_the_same_config(no_key, not_run, monkeypatch):
-    """`encoder.name = auto` is settled before the digest is taken, as `run` does it."""
+    """`encoder.name = auto` is resolved before the digest is taken, as `run` does it."""
     seen: list[RunConfig] = []
 
     def load(config: RunConfig, *, threads: int):
@@ -316,7 +316,7 @@ def test_config_id_is_that_of_run_for_the_same_config(no_key, not_run, monkeypat
     config = RunConfig.model_validate({"encoder": {"name": "auto", "device": "cpu"}})
     serve_forever(config, host="127.0.0.1", port=0)
     assert seen[0].encoder.name == "static"
-    assert seen[0] == settled(config), "what `run` goes on with"
+    assert seen[0] == resolve_config(config), "what `run` goes on with"
 
 
 def test_a_missing_library_is_named_with_its_extra():

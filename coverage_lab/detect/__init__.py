@@ -1,11 +1,11 @@
 """Measures → score, p-value, archetype, verdict and reasons."""
 
-from coverage_lab.detect.judge import Judge, Judged, judge_prompts, judge_states
+from coverage_lab.detect.judge import Judge, JudgedAccounts, judge_prompts, judge_states
 from coverage_lab.detect.scorecard import Scorecard, default_scorecard, load_scorecard
 
 __all__ = [
     "Judge",
-    "Judged",
+    "JudgedAccounts",
     "Scorecard",
     "default_scorecard",
     "judge_prompts",

@@ -145,7 +145,7 @@ def calibrate_unlabelled(
     if not 0 <= contamination <= 0.2:
         raise ValueError(f"contamination must be in 0..0.2, got {contamination}")
     _check_neighbours(neighbours)
-    score, prompts = _scored(score, prompts)
+    score, prompts = _with_scores(score, prompts)
     if len(score) < FEWEST:
         raise ValueError(f"score: {len(score)} scored accounts, at least {FEWEST} are needed")
     if contamination == 0:
@@ -209,12 +209,12 @@ def calibrate_labelled(
     others = sorted(set(label.tolist()) - set(LABELS))
     if others:
         raise ValueError(f"label must be one of {', '.join(LABELS)}, got {others[0]!r}")
-    known, size = _scored(score[label == "benign"], prompts[label == "benign"])
+    known, size = _with_scores(score[label == "benign"], prompts[label == "benign"])
     if not len(known):
         raise ValueError("label: no scored account is labelled benign")
     benign = _benign(known, size, neighbours=neighbours)
     return LabelledCalibration(
-        benign, _auroc(benign, *_scored(score[label == "harvest"], prompts[label == "harvest"]))
+        benign, _auroc(benign, *_with_scores(score[label == "harvest"], prompts[label == "harvest"]))
     )
 
 
@@ -223,7 +223,7 @@ def _check_neighbours(neighbours: int) -> None:
         raise ValueError(f"neighbours must be at least 1, got {neighbours}")
 
 
-def _scored(
+def _with_scores(
     score: NDArray[np.float64], prompts: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Keep what has a score, by rising prompts."""

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def escalated(accounts: pa.Table, *, escalate_p: float, min_prompts: int) -> pa.Array:
+def accounts_to_escalate(accounts: pa.Table, *, escalate_p: float, min_prompts: int) -> pa.Array:
     """Name the accounts that the first stage can't clear.
 
     Parameters
@@ -46,7 +46,7 @@ def escalated(accounts: pa.Table, *, escalate_p: float, min_prompts: int) -> pa.
     return accounts["account_id"].filter(pc.and_(raised, enough)).combine_chunks()
 
 
-def superseded(first: pa.Table, second: pa.Table, account_ids: pa.Array) -> pa.Table:
+def replace_accounts(first: pa.Table, second: pa.Table, account_ids: pa.Array) -> pa.Table:
     """Put the second stage's rows of some accounts in place of the first's.
 
     Parameters

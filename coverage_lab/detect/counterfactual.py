@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coverage_lab.accounts import AccountStates, Members, measure
 from coverage_lab.atlas import Atlas
-from coverage_lab.detect.features import SHAPE, Features, features_of
+from coverage_lab.detect.features import SHAPE, features_of
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.schema import LEVELS
 
@@ -50,7 +50,6 @@ def without_top_cells(
     *,
     atlas: Atlas,
     scorecard: Scorecard,
-    features: Features,
     points: NDArray[np.float64],
     min_prompts: int,
 ) -> list[Without]:
@@ -67,8 +66,8 @@ def without_top_cells(
         Positions of the accounts asked about.
     cells : Table
         Schema `coverage_lab.schema.CELLS`, from `cells_table`: its order is by surplus.
-    features, points
-        Of all `states`, from `features_of` and `Scorecard.points`.
+    points : float64 (A, F + 3)
+        Of all `states`, from `Scorecard.points`.
     min_prompts : int
         With fewer prompts left there is no score; at least 2.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coverage_lab.accounts import AccountStates, cells_table, curves_table, measure, trace_prompts
 from coverage_lab.atlas import Atlas
 from coverage_lab.config import DetectConfig
-from coverage_lab.detect.cascade import escalated, superseded
+from coverage_lab.detect.cascade import accounts_to_escalate, replace_accounts
 from coverage_lab.detect.counterfactual import Without, without_top_cells
 from coverage_lab.detect.fdr import adjusted_p
 from coverage_lab.detect.features import FEATURES, Features, features_of
@@ -80,7 +80,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedAccounts:
     """What is known of some accounts: tables of `coverage_lab.schema`, without prompt text.
 
     Attributes
@@ -98,32 +98,34 @@ class Judged:
     watched: Watched | None = None
 
 
-def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silent) -> Judged:
+def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silent) -> JudgedAccounts:
     """Trace, measure and judge whole accounts.
 
     Parameters
     ----------
     prompts : Table
         Schema `coverage_lab.schema.TRAFFIC`; every account's prompts are all in it. Nothing that is
-        answered for one account depends on the others, so `q_value` is null; see `judged_together`.
+        answered for one account depends on the others, so `q_value` is null; see `with_q_values`.
     """
-    first = _judged(trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress), judge)
+    first = _judge_traced(trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress), judge)
     if judge.second is None:
         return first
-    again = escalated(first.accounts, escalate_p=judge.escalate_p, min_prompts=judge.config.min_prompts)
-    if not len(again):
+    escalated = accounts_to_escalate(
+        first.accounts, escalate_p=judge.escalate_p, min_prompts=judge.config.min_prompts
+    )
+    if not len(escalated):
         return first
-    theirs = prompts.filter(pc.is_in(prompts["account_id"], value_set=again))
+    theirs = prompts.filter(pc.is_in(prompts["account_id"], value_set=escalated))
     second = judge_prompts(theirs, judge.second, progress=progress)
-    return Judged(
-        accounts=superseded(first.accounts, second.accounts, again),
-        curves=superseded(first.curves, second.curves, again),
-        cells=superseded(first.cells, second.cells, again),
-        flags=superseded(first.flags, second.flags, again),
+    return JudgedAccounts(
+        accounts=replace_accounts(first.accounts, second.accounts, escalated),
+        curves=replace_accounts(first.curves, second.curves, escalated),
+        cells=replace_accounts(first.cells, second.cells, escalated),
+        flags=replace_accounts(first.flags, second.flags, escalated),
     )
 
 
-def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None = None) -> Judged:
+def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None = None) -> JudgedAccounts:
     """Measure and judge account states.
 
     Parameters
@@ -143,22 +145,23 @@ def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None
     """
     if judge.second is not None:
         raise ConfigError("encoder.name: a cascade judges prompts, not account states; choose one encoder")
-    return _judged(states, judge, watched)
+    return _judge_traced(states, judge, watched)
 
 
-def _judged(states: AccountStates, judge: Judge, watched: Watched | None = None) -> Judged:
+def _judge_traced(states: AccountStates, judge: Judge, watched: Watched | None = None) -> JudgedAccounts:
+    """Judge account states by the one stage that `judge` is, whatever its `second`."""
     cells = cells_table(states, judge.atlas)
-    accounts, after = _accounts(states, cells, judge, watched)
-    return Judged(
+    accounts, after = _accounts_table(states, cells, judge, watched)
+    return JudgedAccounts(
         accounts=accounts,
         curves=curves_table(states, judge.atlas),
         cells=cells,
-        flags=_flags(accounts, judge),
+        flags=_flags_table(accounts, judge),
         watched=after,
     )
 
 
-def judged_together(accounts: pa.Table, config: DetectConfig) -> pa.Table:
+def with_q_values(accounts: pa.Table, config: DetectConfig) -> pa.Table:
     """Fill in the q-values of accounts that are judged together: all of a run.
 
     Parameters
@@ -176,8 +179,20 @@ def judged_together(accounts: pa.Table, config: DetectConfig) -> pa.Table:
 
 
 @dataclass(frozen=True, eq=False)
-class _Scored:
-    """What the scorecard says of each account."""
+class _ScorecardOutput:
+    """What the scorecard gives each account.
+
+    Attributes
+    ----------
+    style, wording : (A,)
+        Points of those two kinds of evidence.
+    archetypes : list of str
+        The likeliest archetype of each account.
+    archetype_probabilities : list of dict
+        Of every archetype, by name.
+    without : dict
+        By position, of the accounts with p ≤ `watch_p`: the score without their top cells.
+    """
 
     score: NDArray[np.float64]
     p_value: NDArray[np.float64]
@@ -186,20 +201,20 @@ class _Scored:
     style: NDArray[np.float64]
     wording: NDArray[np.float64]
     share: HarvestedShare
-    likeliest: list[str]
-    chances: list[dict[str, float]]
-    why: list[list[str]]
+    archetypes: list[str]
+    archetype_probabilities: list[dict[str, float]]
+    reasons: list[list[str]]
     without: dict[int, Without]
 
 
-def _scored(
+def _apply_scorecard(
     states: AccountStates,
     features: Features,
     cells: pa.Table,
     scorecard: Scorecard,
     judge: Judge,
     watched: Watched | None,
-) -> _Scored:
+) -> _ScorecardOutput:
     points = scorecard.points(features)
     score = scorecard.score(points)
     p_today = p_value = scorecard.p_value(score, states.prompts)
@@ -213,7 +228,7 @@ def _scored(
         p_value = np.where(np.isnan(over_time) | (states.prompts > calibration.sizes[-1]), p_today, over_time)
     else:
         watched = None
-    chances = scorecard.archetypes.probabilities(
+    probabilities = scorecard.archetypes.probabilities(
         scorecard.standardised(features), direction(features.style), direction(features.wording)
     )
     names = scorecard.archetypes.names
@@ -224,11 +239,10 @@ def _scored(
         cells,
         atlas=judge.atlas,
         scorecard=scorecard,
-        features=features,
         points=points,
         min_prompts=judge.config.min_prompts,
     )
-    return _Scored(
+    return _ScorecardOutput(
         score=score,
         p_value=p_value,
         p_today=None if watched is None else p_today,
@@ -236,9 +250,9 @@ def _scored(
         style=points[:, len(FEATURES)],
         wording=points[:, len(FEATURES) + 1],
         share=_share(features, scorecard),
-        likeliest=[names[k] for k in np.argmax(chances, axis=1)],
-        chances=[dict(zip(names, row, strict=True)) for row in chances.tolist()],
-        why=reasons(scorecard, features, points),
+        archetypes=[names[k] for k in np.argmax(probabilities, axis=1)],
+        archetype_probabilities=[dict(zip(names, row, strict=True)) for row in probabilities.tolist()],
+        reasons=reasons(scorecard, features, points),
         without=dict(zip(raised, without, strict=True)),
     )
 
@@ -258,7 +272,7 @@ def _share(features: Features, scorecard: Scorecard) -> HarvestedShare:
     )
 
 
-def _accounts(
+def _accounts_table(
     states: AccountStates, cells: pa.Table, judge: Judge, watched: Watched | None
 ) -> tuple[pa.Table, Watched | None]:
     size = len(states.account_ids)
@@ -267,19 +281,19 @@ def _accounts(
     scored = None
     if judge.scorecard is not None and size:
         features = features_of(states, measures.values)
-        scored = _scored(states, features, cells, judge.scorecard, judge, watched)
-    verdicts, archetypes, chances, why = _decided(states.prompts, end_users, scored, judge)
+        scored = _apply_scorecard(states, features, cells, judge.scorecard, judge, watched)
+    verdicts, archetypes, probabilities, sentences = _verdicts(states.prompts, end_users, scored, judge)
     columns = {
         "account_id": pa.array(states.account_ids, pa.large_string()),
         "prompts": pa.array(states.prompts),
-        "first_seen": _moments(states, states.offsets[:-1]),
-        "last_seen": _moments(states, states.offsets[1:] - 1),
+        "first_seen": _timestamps(states, states.offsets[:-1]),
+        "last_seen": _timestamps(states, states.offsets[1:] - 1),
         "end_users": pa.array(end_users),
         "sessions": pa.array(states.sessions.counts(size)),
         "verdict": pa.array(verdicts, pa.string()),
         "archetype": pa.array(archetypes, pa.string()),
-        "archetype_probability": pa.array(chances, pa.float64()),
-        "reasons": pa.array(why, ACCOUNTS.field("reasons").type),
+        "archetype_probability": pa.array(probabilities, pa.float64()),
+        "reasons": pa.array(sentences, ACCOUNTS.field("reasons").type),
         "atlas_id": pa.array([judge.atlas.id] * size, pa.string()),
     }
     columns |= {name: pa.array(measures[name], pa.float64(), from_pandas=True) for name in MEASURE_COLUMNS}
@@ -302,17 +316,18 @@ def _accounts(
     return pa.table(columns, schema=ACCOUNTS), None if scored is None else scored.watched
 
 
-def _decided(
-    prompts: NDArray[np.int64], end_users: NDArray[np.int64], scored: _Scored | None, judge: Judge
+def _verdicts(
+    prompts: NDArray[np.int64], end_users: NDArray[np.int64], scored: _ScorecardOutput | None, judge: Judge
 ) -> tuple[list[str], list[str], list[float | None], list[list[str]]]:
     """Verdict, archetype, its probability and reasons of each account."""
     calibrated = judge.scorecard.calibrated_prompts if judge.scorecard is not None else (0, 0)
-    verdicts, archetypes, probabilities, why = [], [], [], []
+    verdicts, archetypes, probabilities, sentences = [], [], [], []
     for i in range(len(prompts)):
         size, users = int(prompts[i]), int(end_users[i])
         probable = None
         if scored is not None:
-            probable = scored.likeliest[i], scored.chances[i][scored.likeliest[i]]
+            likeliest = scored.archetypes[i]
+            probable = likeliest, scored.archetype_probabilities[i][likeliest]
         verdict, notes = verdict_of(
             prompts=size,
             end_users=users,
@@ -327,28 +342,31 @@ def _decided(
         named = users >= judge.config.multi_tenant_end_users
         verdicts.append(verdict)
         archetypes.append(archetype)
-        probabilities.append(scored.chances[i].get(archetype) if scored is not None and not named else None)
+        probabilities.append(
+            scored.archetype_probabilities[i].get(archetype) if scored is not None and not named else None
+        )
         if scored is not None and scored.p_today is not None and verdict in ("watch", "review"):
-            notes.append(_looked_at(float(scored.p_value[i]), float(scored.p_today[i])))
-        sentences = notes + (scored.why[i] if scored is not None else [])
+            notes.append(_looks_sentence(float(scored.p_value[i]), float(scored.p_today[i])))
+        if scored is not None:
+            notes += scored.reasons[i]
         if scored is not None and i in scored.without and size >= judge.config.min_prompts:
-            sentences.append(without_sentence(scored.without[i], size, float(scored.score[i])))
-        why.append(sentences)
-    return verdicts, archetypes, probabilities, why
+            notes.append(without_sentence(scored.without[i], size, float(scored.score[i])))
+        sentences.append(notes)
+    return verdicts, archetypes, probabilities, sentences
 
 
-def _looked_at(p_value: float, p_today: float) -> str:
+def _looks_sentence(p_value: float, p_today: float) -> str:
     return (
         f"p = {p_value:.3g} counts every look at this account so far, the highest included; "
         f"today's alone would be {p_today:.3g}"
     )
 
 
-def _moments(states: AccountStates, rows: np.ndarray) -> pa.Array:
+def _timestamps(states: AccountStates, rows: np.ndarray) -> pa.Array:
     return pa.array(states.timestamps[rows], pa.int64()).cast(ACCOUNTS.field("first_seen").type)
 
 
-def _flags(accounts: pa.Table, judge: Judge) -> pa.Table:
+def _flags_table(accounts: pa.Table, judge: Judge) -> pa.Table:
     """Choose the accounts a person should look at: whatever scored high, even where it is inconclusive."""
     raised = pc.less_equal(accounts["p_value"], judge.config.watch_p)
     enough = pc.greater_equal(accounts["prompts"], judge.config.min_prompts)

@@ -24,14 +24,14 @@ def threads_of(config: RunConfig) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def settled(config: RunConfig, *, on_ray: bool = False) -> RunConfig:
-    """Settle at the entrance what a worker could take another way: `auto` and relative paths.
+def resolve_config(config: RunConfig, *, on_ray: bool = False) -> RunConfig:
+    """Replace `auto` and relative paths by what they mean here, so that every worker takes the same.
 
     Parameters
     ----------
     on_ray : bool
-        The work is done in actors: whether they get GPUs (`job.ray.num_gpus`) decides what `auto` is,
-        not what this machine has.
+        The work is done in Ray actors: `auto` goes by whether they get GPUs (`job.ray.num_gpus`), not by
+        what this machine has.
     """
     absolute = {"path": config.atlas.path.resolve()} if config.atlas.path is not None else {}
     config = config.model_copy(update={"atlas": config.atlas.model_copy(update=absolute)})
@@ -43,10 +43,10 @@ def settled(config: RunConfig, *, on_ray: bool = False) -> RunConfig:
     paths = {key: path.resolve() for key, path in given.items() if path is not None}
     config = config.model_copy(update={"cascade": first.model_copy(update=paths)})
     on_gpus = on_ray and config.job.ray.num_gpus > 0
-    return config.model_copy(update={"encoder": _settled_encoder(config.encoder, on_ray, on_gpus)})
+    return config.model_copy(update={"encoder": _resolve_encoder(config.encoder, on_ray, on_gpus)})
 
 
-def _settled_encoder(encoder: EncoderConfig, on_ray: bool, on_gpus: bool) -> EncoderConfig:
+def _resolve_encoder(encoder: EncoderConfig, on_ray: bool, on_gpus: bool) -> EncoderConfig:
     if encoder.name == "auto":
         if on_ray:
             name: Literal["static", "minilm"] = "minilm" if on_gpus else "static"
@@ -75,12 +75,12 @@ def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) 
         A scorecard belongs to another atlas, or a stage of a cascade has none.
     """
     if config.encoder.name != "cascade":
-        return _judge(
+        return _load_stage(
             config, config.encoder, config.atlas.path, "detect.scorecard", threads=threads, progress=progress
         )
     second = config.encoder.model_copy(update={"name": "minilm"})
     stages = (
-        _judge(
+        _load_stage(
             config,
             EncoderConfig(name="static", tokenizer=config.encoder.tokenizer),
             config.cascade.atlas,
@@ -88,7 +88,9 @@ def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) 
             threads=threads,
             progress=progress,
         ),
-        _judge(config, second, config.atlas.path, "detect.scorecard", threads=threads, progress=progress),
+        _load_stage(
+            config, second, config.atlas.path, "detect.scorecard", threads=threads, progress=progress
+        ),
     )
     for stage, key in zip(stages, ("cascade.scorecard", "detect.scorecard"), strict=True):
         if stage.scorecard is None:
@@ -99,7 +101,7 @@ def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) 
     return replace(stages[0], second=stages[1], escalate_p=config.cascade.escalate_p)
 
 
-def _judge(
+def _load_stage(
     config: RunConfig,
     encoder_config: EncoderConfig,
     atlas_path: Path | None,

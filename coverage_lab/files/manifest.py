@@ -207,7 +207,7 @@ class Manifest(Frozen):
     config_id : str
         Digest of what an account's numbers depend on (`RunConfig.digest`).
     config : RunConfig
-        With encoder and precision as they were settled on.
+        With `auto` replaced by the encoder and the precision that it stands for.
     model : ScorecardUsed or None
         None where no scorecard fits the atlas: there are measures and no scores.
     cascade : SecondStage or None

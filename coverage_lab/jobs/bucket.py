@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from coverage_lab.accounts import trace_prompts
 from coverage_lab.accounts.table import states_to_table
-from coverage_lab.detect import Judge, Judged, judge_prompts, judge_states
+from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts, judge_states
 from coverage_lab.files.atomic import disk_errors, synced
 from coverage_lab.jobs.ingest import Bucket
 from coverage_lab.progress import Progress, silent
@@ -74,7 +74,7 @@ def work_bucket(
 
 def _judge_with_days(
     prompts: pa.Table, judge: Judge, plan: StatePlan, *, progress: Progress
-) -> tuple[Judged, tuple[pa.Table, Read]]:
+) -> tuple[JudgedAccounts, tuple[pa.Table, Read]]:
     """Judge accounts by today and the days before; also today's own states, and what was read."""
     today = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
     model_id = judge.model_id

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import Scorecard
 from coverage_lab.detect.fdr import smallest_discovery
-from coverage_lab.detect.judge import judged_together
+from coverage_lab.detect.judge import with_q_values
 from coverage_lab.files.manifest import Discoveries
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.external_sort import column_of, write_sorted
@@ -43,8 +43,8 @@ def gather(
     """
     files = {name: [part / f"{name}.parquet" for part in parts] for name in _SCHEMAS}
     q_values = _q_values(files["accounts"], config)
-    of_flags = _of_flags(files["accounts"], files["flags"], q_values)
-    for name, column in (("accounts", q_values), ("flags", of_flags)):
+    flag_q_values = _q_values_of_flags(files["accounts"], files["flags"], q_values)
+    for name, column in (("accounts", q_values), ("flags", flag_q_values)):
         checkpoint(f"gather {name}")
         with folder.whole_file(f"{name}.parquet") as target:
             write_sorted(
@@ -53,7 +53,7 @@ def gather(
                 schema=_SCHEMAS[name],
                 q_values=column,
                 scratch=folder.work / "sorting",
-                dealt=partial(checkpoint, f"sort {name}"),
+                spans_written=partial(checkpoint, f"sort {name}"),
             )
     files["quarantine"].insert(0, folder.work / "quarantine.parquet")
     for name in _STREAMED:
@@ -71,10 +71,10 @@ def _q_values(files: Sequence[Path], config: DetectConfig) -> pa.Array:
     """One a row, in the order of `files`."""
     names = ["prompts", "p_value", "q_value"]
     narrow = pa.table({name: column_of(files, name) for name in names})
-    return judged_together(narrow, config)["q_value"].combine_chunks()
+    return with_q_values(narrow, config)["q_value"].combine_chunks()
 
 
-def _of_flags(accounts: Sequence[Path], flags: Sequence[Path], q_values: pa.Array) -> pa.Array:
+def _q_values_of_flags(accounts: Sequence[Path], flags: Sequence[Path], q_values: pa.Array) -> pa.Array:
     """Each flag's q-value: that of its account, which is in the same part."""
     found = [pa.array([], pa.float64())]
     row = 0

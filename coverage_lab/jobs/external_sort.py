@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 #: Accounts a row group of what is written.
 GROUP_ROWS = 4_096
-#: Files that rows are dealt into at most; all are open at once.
+#: Spans at most: each is a file, and all are open at once.
 MOST_SPANS = 256
 #: Bytes of a file that are read or written at once.
 _BUFFER = 2**14
@@ -29,15 +29,15 @@ def write_sorted(
     schema: pa.Schema,
     q_values: pa.Array,
     scratch: Path,
-    dealt: Callable[[], None] = lambda: None,
+    spans_written: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the rows of many Parquet files sorted by `account_id`, with their `q_value` filled in.
 
-    Only the ids are sorted as one. They are cut into spans of as many accounts each; then all rows are dealt,
-    file by file, into one file a span, and each span is sorted by itself. So whole rows are held of one span
-    only, which is `GROUP_ROWS` accounts, or one in `MOST_SPANS` of all where those are more; besides, ids,
-    places and q-values of all accounts, some 100 bytes each. The same rows give the same bytes, whatever
-    files they come in.
+    Only the ids are sorted as one. They are cut into spans of as many accounts each; then all rows are copied
+    to the files of their spans, and each span is sorted by itself. So whole rows are held of one span only,
+    which is `GROUP_ROWS` accounts, or one in `MOST_SPANS` of all where those are more; besides, ids, places
+    and q-values of all accounts, some 100 bytes each. The same rows give the same bytes, whatever files they
+    come in.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ def write_sorted(
     scratch : Path
         Folder for the spans' rows, as many bytes as they have in memory. What is there is removed first, and
         it is gone in the end.
-    dealt : () -> None
+    spans_written : () -> None
         Called when every row is in the file of its span and no span is sorted yet.
     """
     span_of, spans = _spans(files)
     with _emptied(scratch), pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        _deal(files, schema, q_values, span_of, [_span_file(scratch, span) for span in range(spans)])
-        dealt()
+        _write_spans(files, schema, q_values, span_of, [_span_file(scratch, span) for span in range(spans)])
+        spans_written()
         for span in range(spans):
             file = _span_file(scratch, span)
             with pa.input_stream(str(file), buffer_size=_BUFFER) as stored:
@@ -89,7 +89,7 @@ def _spans(files: Sequence[Path]) -> tuple[NDArray[np.int16], int]:
     return span_of, spans
 
 
-def _deal(
+def _write_spans(
     files: Sequence[Path],
     schema: pa.Schema,
     q_values: pa.Array,

@@ -384,11 +384,16 @@ def _read_shares(
     import ray
 
     actor = ray.remote(num_cpus=1)(ReaderActor)
-    told = (config.traffic.model_dump_json(), as_of.isoformat(), buckets, str(folder.path.absolute()))
+    actor_arguments = (
+        config.traffic.model_dump_json(),
+        as_of.isoformat(),
+        buckets,
+        str(folder.path.absolute()),
+    )
     jobs = [Job(target.name, (share, str(target.absolute()))) for share, target in todo]
     failures = deal(
         jobs,
-        lambda: actor.remote(*told),
+        lambda: actor.remote(*actor_arguments),
         workers=readers,
         retries=config.job.ray.retries,
         start_timeout_s=config.job.ray.start_timeout_s,

@@ -107,7 +107,7 @@ def recalibrate(
         )
     config = manifest.config.detect
     before = _scorecard(manifest, results)
-    accounts = _judged(results, config)
+    accounts = _scored_accounts(results, config)
     log_odds = _log_odds(accounts["score"].to_numpy())
     prompts = accounts["prompts"].to_numpy()
     made_from: dict[str, str | float | int]
@@ -172,7 +172,7 @@ def _scorecard(manifest: Manifest, results: Path) -> Scorecard:
     return card
 
 
-def _judged(results: Path, config: DetectConfig) -> pa.Table:
+def _scored_accounts(results: Path, config: DetectConfig) -> pa.Table:
     path = results / "accounts.parquet"
     try:
         table = pq.read_table(path, columns=["account_id", "score", "prompts"])

@@ -22,7 +22,7 @@ import coverage_lab
 from coverage_lab.atlas import Atlas
 from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge, Scorecard
-from coverage_lab.detect.load import load_judge, settled, threads_of
+from coverage_lab.detect.load import load_judge, resolve_config, threads_of
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError, CoverageLabError
 from coverage_lab.files.atomic import disk_errors
@@ -111,7 +111,7 @@ def run_job(
         In one line: bad input, config, atlas or output folder, before any work; a full disk, during it.
     """
     clock = _Clock()
-    config = settled(config, on_ray=ray)
+    config = resolve_config(config, on_ray=ray)
     sources = find_sources(traffic)
     check_sources(sources, config.traffic)
     threads = threads_of(config)
@@ -337,7 +337,7 @@ def _manifest(
     state: StateUsed | None,
 ) -> Manifest:
     second = judge.second
-    # Left to the actors' GPUs, if the settled config still says so.
+    # Left to the actors' GPUs, if the resolved config still says so.
     left = config.encoder.name != "static" and config.encoder.precision == "auto"
     cascade = None
     if second is not None and outcome.escalated is not None:

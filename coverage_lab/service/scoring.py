@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 import coverage_lab
 from coverage_lab.config import TrafficConfig
-from coverage_lab.detect import Judge, Judged, judge_prompts
+from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts
 from coverage_lab.schema import MEASURE_COLUMNS
 from coverage_lab.service.answer import AccountScore, Health, QuarantinedPrompt, ScoreResponse, Stage, TopCell
 from coverage_lab.service.limits import Limits
@@ -137,7 +137,7 @@ def _second(judge: Judge) -> Stage | None:
     )
 
 
-def _accounts(judged: Judged, order: Sequence[str]) -> list[AccountScore]:
+def _accounts(judged: JudgedAccounts, order: Sequence[str]) -> list[AccountScore]:
     cells: dict[str, list[TopCell]] = {}
     for cell in judged.cells.to_pylist():
         cells.setdefault(cell.pop("account_id"), []).append(TopCell(**cell))

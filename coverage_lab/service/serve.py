@@ -13,7 +13,7 @@ from typing import Final
 import uvicorn
 
 from coverage_lab.config import RunConfig
-from coverage_lab.detect.load import load_judge, settled, threads_of
+from coverage_lab.detect.load import load_judge, resolve_config, threads_of
 from coverage_lab.errors import ConfigError
 from coverage_lab.service.app import create_app
 from coverage_lab.service.limits import Limits
@@ -59,7 +59,7 @@ def serve_forever(config: RunConfig, *, host: str, port: int) -> None:
         )
     with _listening(family, address, host=host) as listener:
         # As `run` settles it, so that both have one config_id.
-        config = settled(config)
+        config = resolve_config(config)
         threads = threads_of(config)
         judge = load_judge(config, threads=threads)
         scoring = Scoring(judge, config.traffic, Limits(), threads=threads)

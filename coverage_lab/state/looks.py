@@ -53,7 +53,8 @@ def with_looks(rows: pa.Table, today: Watched | None, *, model_id: str) -> pa.Ta
     rows : Table
         Schema `STATES`.
     today : Watched or None
-        In the order of `rows`, `Judged.watched`. None, or a look that does not count: the columns stay null.
+        `JudgedAccounts.watched`, in the order of `rows`. None, or a look that does not count: the columns
+        stay null.
     """
     if today is None:
         return rows
