@@ -22,12 +22,13 @@ class Frozen(BaseModel):
 
 
 class TrafficConfig(Frozen):
-    """How traffic is read.
+    """How traffic is read."""
 
-    `columns` maps our column name to the name in the input, for instance `prompt = "request_text"`.
-    """
-
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description='our column name to the name in the input, for instance `prompt = "request_text"`; only '
+        "for columns that are named differently",
+    )
     timezone: str | None = Field(
         default=None,
         description="IANA zone for timestamps that carry none; without it such timestamps are refused",
@@ -36,7 +37,9 @@ class TrafficConfig(Frozen):
     as_of: datetime | None = Field(
         default=None, description="'now' for the check against the future; the run's start when not given"
     )
-    future_tolerance_s: int = Field(default=300, ge=0)
+    future_tolerance_s: int = Field(
+        default=300, ge=0, description="seconds that a timestamp may lie after 'now'"
+    )
     batch_rows: int = Field(default=16_384, gt=0, description="rows held at once while reading")
 
     @field_validator("as_of")
@@ -56,7 +59,11 @@ class EncoderConfig(Frozen):
         description="local path or hub name of a sentence-transformers model to use in place of the "
         "packaged MiniLM (needs an atlas that was built with it)",
     )
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="where minilm runs; auto: cuda where a GPU is found, else cpu. static always runs on "
+        "the CPU",
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="of minilm; auto: bfloat16 where the CPU (avx512_bf16, AMX) or the GPU (Ampere or newer, "
@@ -85,7 +92,10 @@ class EncoderConfig(Frozen):
 class AtlasConfig(Frozen):
     """Which atlas cells are taken from; the frozen default of the encoder when no path is given."""
 
-    path: Path | None = None
+    path: Path | None = Field(
+        default=None,
+        description="folder from `coverage-lab atlas build`; the encoder's own atlas when not given",
+    )
 
 
 class DetectConfig(Frozen):
@@ -95,8 +105,10 @@ class DetectConfig(Frozen):
         default=None, description="a scorecard's JSON file; the default of the atlas when not given"
     )
     min_prompts: int = Field(default=50, ge=2, description="fewer prompts than this: inconclusive")
-    review_p: float = Field(default=0.01, gt=0, lt=1)
-    watch_p: float = Field(default=0.05, gt=0, lt=1)
+    review_p: float = Field(
+        default=0.01, gt=0, lt=1, description="a p-value of at most this puts an account up for review"
+    )
+    watch_p: float = Field(default=0.05, gt=0, lt=1, description="a p-value of at most this has it watched")
     multi_tenant_end_users: int = Field(
         default=20, ge=2, description="this many end users or more make an account multi-tenant"
     )
@@ -137,7 +149,7 @@ class RayConfig(Frozen):
         description="of a running cluster; when not given, that of RAY_ADDRESS (in a submitted job), else a "
         "local one",
     )
-    actors: int = Field(default=1, gt=0)
+    actors: int = Field(default=1, gt=0, description="actors that judge buckets at the same time")
     num_gpus: float = Field(default=0.0, ge=0, description="GPUs per actor; fractions share one GPU")
     retries: int = Field(
         default=2, ge=0, description="how often a bucket whose actor was lost is given to another"

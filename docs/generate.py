@@ -1,0 +1,174 @@
+"""Pages of the reference that are made from the code when the documentation is built.
+
+They lie in `docs/reference/generated/`, which git ignores: nothing in them can go out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import coverage_lab.measures
+from coverage_lab import schema
+from coverage_lab.config import RunConfig
+from coverage_lab.report.words import GLOSSARY
+from coverage_lab.service.answer import AccountScore, QuarantinedPrompt, ScoreResponse, TopCell
+from coverage_lab.service.request import AccountPrompts, PromptRow, ScoreRequest
+
+#: Tables of a run: name, schema, what one row is.
+TABLES = (
+    ("accounts.parquet", schema.ACCOUNTS, "One row an account."),
+    ("curves.parquet", schema.CURVES, "One row a point of an account's growth curve."),
+    ("cells.parquet", schema.CELLS, "One row a cell that an account stands out in."),
+    ("flags.parquet", schema.FLAGS, "One row an account that a person should look at."),
+    ("quarantine.parquet", schema.QUARANTINE, "One row an input row that could not be used."),
+)
+
+#: Ops of `coverage_kernels`, each a package with a function of its name.
+KERNELS = tuple(
+    f"{op}.{op}" for op in ("causal_novelty", "growth_curves", "nearest_cell", "pitman_yor", "rarefaction")
+)
+
+
+def write_pages(docs: Path) -> None:
+    """Write every generated page below `docs`; a page that has not changed keeps its time."""
+    folder = docs / "reference" / "generated"
+    folder.mkdir(exist_ok=True)
+    pages = {
+        "command-line": command_line(),
+        "config": config(),
+        "tables": tables(),
+        "http": http(),
+        "measures": functions("coverage_lab.measures", coverage_lab.measures.__all__),
+        "kernels": functions("coverage_kernels", KERNELS),
+        "glossary": glossary(),
+    }
+    for name, text in pages.items():
+        path = folder / f"{name}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Write a Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def command_line() -> str:
+    """Every command with its options, as Typer's own generator writes them."""
+    words = [sys.executable, "-m", "typer", "coverage_lab.cli", "utils", "docs", "--name", "coverage-lab"]
+    made = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return made.replace("# `coverage-lab`", "# Command line", 1)
+
+
+def config() -> str:
+    """Every key of a run's config: type, default, meaning."""
+    parts = ["# Config", "", "Every key has a default. A key that is not listed here stops the run.", ""]
+    parts += _config_sections(RunConfig, ())
+    return "\n".join(parts)
+
+
+def _config_sections(model: type[BaseModel], path: tuple[str, ...]) -> Iterable[str]:
+    inner = {name: field.annotation for name, field in model.model_fields.items() if _is_model(field)}
+    if path:
+        yield f"## `[{'.'.join(path)}]`\n"
+        yield _prose(model.__doc__) + "\n"
+    rows = [
+        (f"`{name}`", _type(field.annotation), _default(field), _sentence(field.description))
+        for name, field in model.model_fields.items()
+        if name not in inner
+    ]
+    if rows:
+        yield table(("key", "type", "default", "meaning"), rows) + "\n"
+    for name, section in inner.items():
+        yield from _config_sections(section, (*path, name))
+
+
+def _is_model(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(part) for part in arguments if part is not type(None))
+    if origin is Literal:
+        return ", ".join(f"`{part}`" for part in arguments)
+    if origin is dict:
+        return f"table of {_type(arguments[0])} to {_type(arguments[1])}"
+    names = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}
+    return names.get(annotation.__name__, annotation.__name__)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "not given"
+    return "none" if value == {} else f"`{json.dumps(value)}`"
+
+
+def _prose(docstring: str | None) -> str:
+    """Markdown of a docstring that writes code between two backticks."""
+    lines = (docstring or "").splitlines()
+    return "\n".join(line.strip() for line in lines).replace("``", "`").strip()
+
+
+def _sentence(text: str | None) -> str:
+    text = " ".join((text or "").split())
+    return text[:1].upper() + text[1:]
+
+
+def tables() -> str:
+    """Columns of every table that a run writes."""
+    parts = ["# Tables", "", f"Schema version {schema.SCHEMA_VERSION}.", ""]
+    for name, columns, what in TABLES:
+        parts += [f"## `{name}`", "", what, "", _columns(columns), ""]
+    reasons = [(f"`{code}`", meaning) for code, meaning in schema.QUARANTINE_REASONS.items()]
+    parts += ["## Reasons of the quarantine", "", table(("reason", "meaning"), reasons), ""]
+    return "\n".join(parts)
+
+
+def _columns(columns: pa.Schema) -> str:
+    rows = [
+        (f"`{field.name}`", str(field.type), "may be null" if field.nullable else "always there")
+        for field in columns
+    ]
+    return table(("column", "type", "null"), rows)
+
+
+def http() -> str:
+    """What the service is asked and what it answers."""
+    parts = ["# HTTP requests and answers", ""]
+    asked = (ScoreRequest, AccountPrompts, PromptRow)
+    answered = (ScoreResponse, AccountScore, TopCell, QuarantinedPrompt)
+    for title, models in (("Request", asked), ("Answer", answered)):
+        parts += [f"## {title}", ""]
+        for model in models:
+            rows = [(f"`{name}`", _sentence(field.description)) for name, field in model.model_fields.items()]
+            parts += [f"### {model.__name__}", "", _prose(model.__doc__), ""]
+            parts += [table(("field", "meaning"), rows), ""]
+    return "\n".join(parts)
+
+
+def functions(module: str, names: Iterable[str]) -> str:
+    """Docstrings of a module's names."""
+    lines = [f"# `{module}`", "", "```{eval-rst}"]
+    for name in sorted(names):
+        kind = "autoclass" if name[0].isupper() else "autofunction"
+        lines += [f".. {kind}:: {module}.{name}", ""]
+    return "\n".join([*lines, "```", ""])
+
+
+def glossary() -> str:
+    """The report's own words."""
+    return "\n".join(f"{term}\n: {meaning}\n" for term, meaning in GLOSSARY)
