@@ -13,7 +13,7 @@ from support import interpreter
 
 # These machines are shared, so no example has a deadline. `scripts/test --all` takes the profile ci.
 settings.register_profile("dev", deadline=None, max_examples=25)
-settings.register_profile("ci", deadline=None, max_examples=120)
+settings.register_profile("ci", deadline=None, max_examples=200)
 settings.load_profile("dev")
 
 #: Modules that run on one worker, one after the other, and why.

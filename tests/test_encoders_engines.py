@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 from support import tiny_models
 from support.hostile_texts import TEXTS
 
@@ -68,6 +67,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def theirs(folder: Path) -> NDArray[np.float32]:
+    from sentence_transformers import SentenceTransformer
+
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     return np.asarray(model.encode(CUT, normalize_embeddings=True, show_progress_bar=False))
 

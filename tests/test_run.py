@@ -332,7 +332,6 @@ def test_how_a_file_is_cut_changes_no_account(undisturbed, tmp_path):
     assert tables(tmp_path / "out")["curves"] == tables(undisturbed)["curves"]
 
 
-@pytest.mark.slow
 def test_minilm_runs_too(tmp_path, day):
     small = write(some_traffic(accounts=2, prompts=55), tmp_path / "small.parquet")
     config = RunConfig.model_validate({"encoder": {"name": "minilm"}})

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from support.traced import a_judge
+from support.traced import a_judge, a_scorecard
 
 import coverage_lab
 from coverage_lab.config import RunConfig
@@ -34,11 +35,12 @@ BODY = {
 }
 LIMIT = 32 * 2**20
 
-#: `coverage-lab serve` with a judge that needs no model.
+#: `coverage-lab serve` with a judge that needs no model, and the scorecard that it is given.
 PROGRAM = """
 import dataclasses, sys, time
 from coverage_lab import cli
 from coverage_lab.service import serve
+from coverage_lab.detect import Scorecard
 from support.traced import HashEncoder, a_judge
 class Encoder(HashEncoder):
     def encode(self, texts):
@@ -46,7 +48,9 @@ class Encoder(HashEncoder):
             print("working", flush=True)
             time.sleep(1)
         return super().encode(texts)
-serve.load_judge = lambda config, threads: dataclasses.replace(a_judge(), encoder=Encoder())
+card = Scorecard.model_validate_json(sys.stdin.read())
+judge = dataclasses.replace(a_judge(scorecard=False), encoder=Encoder(), scorecard=card)
+serve.load_judge = lambda config, threads: judge
 sys.argv = ["coverage-lab", "serve", "--port", "0", "--encoder", "static", *sys.argv[1:]]
 cli.main()
 """
@@ -76,13 +80,17 @@ def start(*options: str, api_key: str | None = None) -> Service:
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (root, root / "kernels", Path(__file__).parent)))
     if api_key is not None:
         environment[serve.API_KEY_VARIABLE] = api_key
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *options],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with tempfile.TemporaryFile() as card:
+        card.write(a_scorecard().model_dump_json().encode())
+        card.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *options],
+            env=environment,
+            stdin=card,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert process.stdout is not None
     line = process.stdout.readline()
     found = re.fullmatch(r"coverage-lab: listening on (http://\S+) \(docs at /docs\)\n", line)

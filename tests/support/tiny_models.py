@@ -1,23 +1,17 @@
-"""Sentence-transformers models with random weights and MiniLM's tokenizer, small enough to make in a test."""
+"""Sentence-transformers models with random weights and MiniLM's tokenizer, small enough to make in a test.
+
+The libraries are imported where they are used: they take seconds, and every worker imports every test module.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Normalize, Pooling, Transformer
-from transformers import (
-    AutoTokenizer,
-    BertConfig,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    PreTrainedModel,
-)
+from typing import TYPE_CHECKING, Any
 
 from coverage_lab.encoders.packaged import packaged_minilm
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -28,11 +22,15 @@ _SMALL: dict[str, Any] = {
 }
 
 
-def bert(**options: Any) -> BertModel:
+def bert(**options: Any) -> PreTrainedModel:
+    from transformers import BertConfig, BertModel
+
     return BertModel(BertConfig(**{**_SMALL, **options}))
 
 
-def distilbert() -> DistilBertModel:
+def distilbert() -> PreTrainedModel:
+    from transformers import DistilBertConfig, DistilBertModel
+
     return DistilBertModel(
         DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=64)
     )
@@ -48,6 +46,11 @@ def save(
     prompt: str | None = None,
 ) -> Path:
     """Save a model and return its folder. Weights are large enough for texts to differ."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from transformers import AutoTokenizer
+
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
