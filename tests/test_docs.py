@@ -14,6 +14,7 @@ import tomllib
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from support import rooms
 from support.documents import DOCS, PAGES, ROOT, assert_shown, blocks, commands
 from typer.main import get_command
@@ -144,6 +145,16 @@ def test_version_stands_in_one_place():
     (newest, *_) = re.findall(r"^## (\d\S*)", CHANGELOG, re.M)
     assert newest == coverage_lab.__version__
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"] == ["version"]
+
+
+def test_workflow_checks_every_python_that_the_package_names():
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    named = [found[1] for name in classifiers if (found := re.search(r":: (3\.\d+)$", name))]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/checks.yml").read_text())["jobs"]
+    for job in ("linux", "macos"):
+        assert jobs[job]["strategy"]["matrix"]["python"] == named
+    steps = [step for job in jobs.values() for step in job["steps"]]
+    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) for step in steps if "uses" in step)
 
 
 TOMLS = [
