@@ -164,6 +164,7 @@ def test_the_source_is_where_cupy_looks_for_it() -> None:
     assert op.__name__ == "coverage_kernels.rarefaction"
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(NVCC is None, reason="there is no nvcc on this machine")
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_nvcc_compiles_it(tmp_path: Path, arch: str) -> None:
