@@ -31,6 +31,12 @@ class MissingExtraError(CoverageLabError):
         self.extra = extra
 
 
+class PlatformError(CoverageLabError):
+    """An operating system that this package is not made for."""
+
+    exit_code = 2
+
+
 class TrafficError(CoverageLabError):
     """Input traffic that can't be read at all (single bad rows go to quarantine instead)."""
 

@@ -18,11 +18,12 @@ from coverage_lab.cli.simulate import simulate
 from coverage_lab.cli.state import state_app
 from coverage_lab.cli.terminal import err, out
 from coverage_lab.errors import CoverageLabError
+from coverage_lab.platforms import check_platform
 
 EXIT_CODES = """
-Exit codes: 0 done; 1 unexpected failure; 2 bad option or config, or a missing extra; 3 traffic that can't be
-read; 4 damaged atlas or one of another encoder; 5 output folder or disk; 130 interrupted (run the same
-command again to go on from where it stopped).
+Exit codes: 0 done; 1 unexpected failure; 2 bad option or config, a missing extra, or an unsupported system;
+3 traffic that can't be read; 4 damaged atlas or one of another encoder; 5 output folder or disk; 130
+interrupted (run the same command again to go on from where it stopped).
 """
 
 INTERRUPTED = 130
@@ -62,6 +63,7 @@ def _root(
 def main() -> None:
     """Entry point: errors that a user can act on become one line and an exit code."""
     try:
+        check_platform()
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

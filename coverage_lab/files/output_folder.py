@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from coverage_lab.errors import OutputError
 from coverage_lab.files.atomic import disk_errors, read_json, whole_file, write_json
@@ -46,7 +46,8 @@ class OutputFolder:
         self.path = path
         self.key = key
         self.work = path / WORK
-        self._lock_file: TextIO | None = None
+        # Not a soft lock where the disk has no real ones: that would outlive a process that is killed.
+        self._lock = FileLock(self.work / "lock", timeout=0, thread_local=False, fallback_to_soft=False)
         with disk_errors(path):
             if path.exists() and not path.is_dir():
                 raise OutputError(f"output {path}: is a file, expected a folder")
@@ -68,6 +69,7 @@ class OutputFolder:
             self._open_work()
             if another:
                 self._clear()
+                self.release()  # of a file that is gone now
                 self._open_work()
             write_json(self.work / "key.json", {"key": key})
 
@@ -95,9 +97,7 @@ class OutputFolder:
 
     def release(self) -> None:
         """Let other runs work here; after an error too, while somebody still holds its traceback."""
-        if self._lock_file is not None:
-            self._lock_file.close()
-            self._lock_file = None
+        self._lock.release()
 
     def _open_work(self) -> None:
         """Make the work folder, for this user only since it holds prompts, and keep a second run out.
@@ -105,13 +105,14 @@ class OutputFolder:
         The system frees the lock with the process.
         """
         self.work.mkdir(mode=0o700, exist_ok=True)
-        self._lock_file = (self.work / "lock").open("w")
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            self._lock.acquire()
+        except Timeout as error:
             raise OutputError(f"output {self.path}: another run is working in it right now") from error
         except OSError as error:
-            raise OutputError(f"output {self.path}: can't be locked ({error.strerror})") from error
+            raise OutputError(
+                f"output {self.path}: can't be locked ({error.strerror}); its disk needs file locks"
+            ) from error
 
     def _held_key(self) -> str | None:
         if (self.path / MANIFEST).exists():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import resource
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -46,6 +45,7 @@ from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.combine import discoveries, gather
 from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
 from coverage_lab.jobs.ray.pool import ray_cluster, work_on_ray
+from coverage_lab.platforms import check_platform, peak_memory_mb
 from coverage_lab.progress import Checkpoint, Progress, silent, unwatched
 from coverage_lab.report import write_report
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
@@ -108,8 +108,10 @@ def run_job(
     Raises
     ------
     CoverageLabError
-        In one line: bad input, config, atlas or output folder, before any work; a full disk, during it.
+        In one line: an unsupported system, bad input, config, atlas or output folder, before any work; a full
+        disk, during it.
     """
+    check_platform()
     clock = _Clock()
     config = resolve_config(config, on_ray=ray)
     sources = find_sources(traffic)
@@ -365,7 +367,7 @@ def _manifest(
         verdicts=outcome.verdicts,
         discoveries=outcome.discoveries,
         timings=dict(clock.seconds),
-        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        peak_memory_mb=peak_memory_mb(),
         execution=Execution(ray=ray, threads=threads, machine=platform.machine()),
         versions=_versions(),
         state=state,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -232,6 +231,8 @@ class BucketWriter:
 
 def _allow_open(buckets: int) -> None:
     """Raise this process' limit on open files to what the buckets take, as far as the system lets it."""
+    import resource  # Unix only
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = buckets + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
