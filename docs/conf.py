@@ -19,7 +19,7 @@ copyright = "coverage_lab maintainers"  # Sphinx reads this very name
 release = version = coverage_lab.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "reference/generated/glossary.md"]  # the glossary includes that one
 # Docstrings write code between single backticks, as Markdown does.
 default_role = "code"
 autodoc_typehints = "none"  # the numpy docstrings say types with shapes and units
@@ -31,6 +31,7 @@ myst_heading_anchors = 3
 
 html_theme = "pydata_sphinx_theme"
 html_title = "coverage_lab"
+html_sidebars = {"tutorial": [], "glossary": []}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
