@@ -18,8 +18,8 @@ from coverage_lab.config import RunConfig
 from coverage_lab.errors import CoverageLabError, OutputError, TrafficError
 from coverage_lab.jobs import ingest as reading
 from coverage_lab.jobs import run_job
-from coverage_lab.jobs.ray import scheduler as dealing
-from coverage_lab.jobs.ray.scheduler import Failure, Job, deal
+from coverage_lab.jobs.ray import scheduler
+from coverage_lab.jobs.ray.scheduler import Failure, Job, run_jobs
 from coverage_lab.progress import Progress, silent
 
 ray = pytest.importorskip("ray", reason="the Ray job needs the extra 'ray'")
@@ -367,12 +367,12 @@ class Other:
         return number
 
 
-def dealt(spawn, jobs=2, **options) -> tuple[list[int], dict[str, Failure]]:
+def run_on(spawn, jobs=2, **options) -> tuple[list[int], dict[str, Failure]]:
     found: list[int] = []
-    failures = deal(
+    failures = run_jobs(
         [Job(f"job-{number}", (number,)) for number in range(jobs)],
         spawn,
-        workers=1,
+        actors=1,
         retries=0,
         done=found.append,
         beat=lambda: None,
@@ -383,18 +383,18 @@ def dealt(spawn, jobs=2, **options) -> tuple[list[int], dict[str, Failure]]:
 
 @pytest.mark.slow
 def test_who_loads_for_long_is_not_taken_for_one_without_a_place(faults, monkeypatch):
-    monkeypatch.setattr(dealing, "BEAT_S", 0.2)
+    monkeypatch.setattr(scheduler, "BEAT_S", 0.2)
     begun = time.monotonic()
-    assert dealt(Other.remote, start_timeout_s=60.0) == ([0, 1], {})
+    assert run_on(Other.remote, start_timeout_s=60.0) == ([0, 1], {})
     # Enough for a process to start on this machine as it is now.
     patience = 2 * (time.monotonic() - begun) + 1
-    assert dealt(lambda: Other.remote(patience + 1), start_timeout_s=patience) == ([0, 1], {})
+    assert run_on(lambda: Other.remote(patience + 1), start_timeout_s=patience) == ([0, 1], {})
 
 
 @pytest.mark.slow
 def test_an_actor_that_no_node_can_hold_is_waited_for_no_longer_than_told(faults):
     begun = time.monotonic()
     with pytest.raises(CoverageLabError, match=r"for 1.5 s, job-0 still to do") as caught:
-        dealt(Other.options(resources={"none has it": 1}).remote, jobs=1, start_timeout_s=1.5)
+        run_on(Other.options(resources={"none has it": 1}).remote, jobs=1, start_timeout_s=1.5)
     assert 1.5 <= time.monotonic() - begun < 10
     assert "\n" not in str(caught.value)

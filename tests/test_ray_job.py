@@ -19,8 +19,7 @@ from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.jobs import ingest as reading
 from coverage_lab.jobs import run_job
-from coverage_lab.jobs.ray import pool
-from coverage_lab.jobs.ray import scheduler as dealing
+from coverage_lab.jobs.ray import pool, scheduler
 from coverage_lab.progress import ProgressLines, span
 from coverage_lab.traffic import bucket_of, cut_shares, find_sources, read_pieces, read_traffic, ready_buckets
 
@@ -235,22 +234,22 @@ def test_ready_buckets_are_all_or_none_and_go_by_value(tmp_path):
 def test_a_worker_s_unforeseen_error_keeps_its_words():
     with (
         pytest.raises(Exception, match=r"ValueError in test_ray_job.py:\d+$") as caught,
-        dealing.without_text(),
+        scheduler.without_text(),
     ):
         raise ValueError("a prompt's words")
     assert "words" not in str(caught.value)
-    with pytest.raises(TrafficError, match="named"), dealing.without_text():
+    with pytest.raises(TrafficError, match="named"), scheduler.without_text():
         raise TrafficError("named")
 
 
 def test_lost_buckets_are_named_with_the_way_out():
     lost = {
-        "bucket-00002": dealing.Failure(None, "out of memory"),
-        "bucket-00001": dealing.Failure(None, "x"),
+        "bucket-00002": scheduler.Failure(None, "out of memory"),
+        "bucket-00001": scheduler.Failure(None, "x"),
     }
     said = str(pool._undone(lost))
     assert said.index("bucket-00001 (x)") < said.index("bucket-00002 (out of memory)")
-    own = {**lost, "bucket-00003": dealing.Failure(TrafficError("file f: damaged"))}
+    own = {**lost, "bucket-00003": scheduler.Failure(TrafficError("file f: damaged"))}
     error = pool._undone(own)
     assert type(error) is TrafficError
     assert str(error) == "bucket-00003: file f: damaged (and bucket-00001, bucket-00002 failed too)"

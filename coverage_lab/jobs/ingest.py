@@ -18,7 +18,7 @@ from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.errors import CoverageLabError, TrafficError
 from coverage_lab.files.atomic import disk_errors, read_value, synced, whole_file, write_value
 from coverage_lab.files.output_folder import OutputFolder
-from coverage_lab.jobs.ray.scheduler import Failure, Job, deal, without_text
+from coverage_lab.jobs.ray.scheduler import Failure, Job, run_jobs, without_text
 from coverage_lab.progress import Progress
 from coverage_lab.schema import QUARANTINE, TRAFFIC
 from coverage_lab.traffic import (
@@ -391,10 +391,10 @@ def _read_shares(
         str(folder.path.absolute()),
     )
     jobs = [Job(target.name, (share, str(target.absolute()))) for share, target in todo]
-    failures = deal(
+    failures = run_jobs(
         jobs,
         lambda: actor.remote(*actor_arguments),
-        workers=readers,
+        actors=readers,
         retries=config.job.ray.retries,
         start_timeout_s=config.job.ray.start_timeout_s,
         done=done,

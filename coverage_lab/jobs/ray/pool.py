@@ -13,14 +13,14 @@ from coverage_lab.detect.load import load_judge
 from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError
 from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.ingest import Bucket
-from coverage_lab.jobs.ray.scheduler import Failure, Job, deal, without_text
+from coverage_lab.jobs.ray.scheduler import Failure, Job, run_jobs, without_text
 
 
 class BucketActor:
-    """Holds an encoder and an atlas, and works on one bucket after the other.
+    """Judges the accounts of one bucket after another.
 
-    It loads them itself, from the same config as the driver, and refuses to work when what it loaded
-    is not what the driver has: another machine may hold another model file.
+    It loads encoder, atlas and scorecard itself, from the driver's config, and refuses to work where they
+    are not the driver's: another machine may hold another model file.
     """
 
     _judge: Judge
@@ -100,7 +100,7 @@ def work_on_ray(
     done: Callable[[str], None],
     beat: Callable[[], None],
 ) -> None:
-    """Work on buckets in Ray actors, inside `ray_cluster`; those that fail don't keep others from it.
+    """Work on buckets in Ray actors, inside `ray_cluster`. A bucket that fails doesn't stop the others.
 
     Parameters
     ----------
@@ -123,10 +123,10 @@ def work_on_ray(
     wanted = config.job.ray
     actor = ray.remote(num_cpus=threads, num_gpus=wanted.num_gpus)(BucketActor)
     told = (config.model_dump_json(), judge.ids, threads, list(source_names))
-    failures = deal(
+    failures = run_jobs(
         [Job(part.name, (bucket, str(part.absolute()))) for bucket, part in todo],
         lambda: actor.remote(*told),
-        workers=wanted.actors,
+        actors=wanted.actors,
         retries=wanted.retries,
         start_timeout_s=wanted.start_timeout_s,
         done=done,
