@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 from itertools import combinations, product
@@ -26,6 +29,7 @@ from coverage_lab.measures import (
     good_coverage,
     growth_curves,
     level_measures,
+    lower_tail,
     new_slope,
     novelty,
     novelty_summary,
@@ -37,7 +41,7 @@ from coverage_lab.measures import (
     sample_coverage,
     uniform_growth,
 )
-from coverage_lab.schema import ACCOUNT_MEASURES, LEVEL_MEASURES
+from coverage_lab.schema import ACCOUNT_MEASURES, CURVES, LEVEL_MEASURES
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = 7
@@ -382,12 +386,54 @@ def test_the_table_of_measures_is_up_to_date() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_level_measure_is_in_the_table() -> None:
-    table = (ROOT / "coverage_lab" / "measures" / "README.md").read_text(encoding="utf-8")
-    for column in [*LEVEL_MEASURES, *ACCOUNT_MEASURES]:
-        # Not a measure of this room: the accounts room counts letter-for-letter repeats.
-        if column != "repeat_share":
-            assert f"`{column}`" in table, column
+#: Of `ACCOUNT_MEASURES`, not of this room: the accounts room counts letter-for-letter repeats.
+ELSEWHERE = {"repeat_share"}
+OF_ACCOUNTS = (LEVEL_MEASURES.keys() | ACCOUNT_MEASURES.keys()) - ELSEWHERE
+OF_CURVES = {name for name in CURVES.names if name.endswith(("_mean", "_low", "_high"))}
+
+
+def columns_of(name: str) -> set[str]:
+    """The columns of the daily tables that a function gives, by its docstring."""
+    said = re.search(
+        r"^Columns: (.+?)(?:\n\n|\Z)", inspect.getdoc(getattr(measures, name)) or "", re.M | re.S
+    )
+    return set(re.findall(r"`(\w+)`", said[1])) if said else set()
+
+
+def test_every_measure_of_the_daily_tables_has_its_function() -> None:
+    given = {name: columns_of(name) for name in measures.__all__}
+    assert set().union(*given.values()) == OF_ACCOUNTS | OF_CURVES
+    for whole in (level_measures, novelty_summary, lower_tail):
+        assert columns_of(whole.__name__) <= OF_ACCOUNTS
+    assert any(not columns for columns in given.values()), "the research library"
+
+
+def test_readme_marks_the_measures_that_a_run_computes() -> None:
+    def names(columns: set[str]) -> str:
+        return ", ".join(f"`{name}`" for name in measures.__all__ if columns_of(name) & columns)
+
+    expected = f"- In `accounts.parquet`: {names(OF_ACCOUNTS)}.\n- In `curves.parquet`: {names(OF_CURVES)}.\n"
+    text = (ROOT / "coverage_lab" / "measures" / "README.md").read_text(encoding="utf-8")
+    told = text.split("<!-- daily -->\n")[1].split("<!-- /daily -->")[0]
+    assert " ".join(told.split()) == " ".join(expected.split()), f"write:\n{expected}"
+
+
+def test_a_run_calls_the_measures_that_the_readme_names() -> None:
+    """What the rooms of the daily job take from here, and nothing of the research library."""
+    taken = set()
+    for room in ("accounts", "detect", "jobs", "state", "service"):
+        for file in (ROOT / "coverage_lab" / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.module == "coverage_lab.measures":
+                    taken |= {alias.name for alias in node.names}
+    assert taken == {
+        "cell_counts",
+        "growth_curves",
+        "level_measures",
+        "lower_tail",
+        "novelty",
+        "novelty_summary",
+    }
 
 
 @pytest.mark.parametrize("module", ["counts", "growth"])

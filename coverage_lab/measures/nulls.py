@@ -103,6 +103,8 @@ def rarefaction(
     -----
     Range: mean 1 to min(m, K).
 
+    Columns: `own_mean`, `own_low`, `own_high`
+
     References
     ----------
     .. [1] Hurlbert (1971), Ecology 52:577; Colwell et al. (2012), J. Plant Ecology 5:3, eq. 4. The variance
@@ -228,6 +230,8 @@ def reference_growth(mass: NDArray[np.floating], m: NDArray[np.integer]) -> Mome
     -----
     Range: mean 0 to min(m, cells).
 
+    Columns: `reference_mean`, `reference_low`, `reference_high`
+
     References
     ----------
     .. [1] The classical occupancy problem (Johnson and Kotz 1977, Urn Models) with unequal cells; covariance
@@ -279,6 +283,8 @@ def uniform_growth(cells: int, m: NDArray[np.integer]) -> Moments:
     Notes
     -----
     Range: mean 0 to min(m, K).
+
+    Columns: `uniform_mean`, `uniform_low`, `uniform_high`
 
     References
     ----------
