@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from coverage_lab.errors import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
 
 EncoderName = Literal["auto", "static", "minilm", "cascade"]
 
@@ -227,16 +230,87 @@ class RunConfig(Frozen):
         return self.model_copy(update={"encoder": encoder})
 
 
+class EvaluateConfig(Frozen):
+    """Everything that `coverage-lab evaluate` can be told. Every field has a default."""
+
+    encoder: EncoderConfig = EncoderConfig(precision="float32")
+    together: Path | None = Field(
+        default=None,
+        description="corpora that share an origin and must not be parted, one group a line "
+        "(`configs/together.txt` for this project's own); those that share prompts are found anyway",
+    )
+    folds: int = Field(default=5, ge=2, description="parts of the corpora, each held out in turn")
+    rows: int = Field(
+        default=2400,
+        ge=50,
+        description="prompts kept of each corpus; a harvest is split over 100 accounts from 5000",
+    )
+    accounts: int = Field(
+        default=600, ge=1, description="ordinary accounts, each judged at all sizes it reaches"
+    )
+    repeats: int = Field(default=1, ge=1, description="harvests of each corpus, on each rung")
+    longest: int = Field(default=1000, ge=50, description="prompts of an account at most")
+    judge_sizes: tuple[int, ...] | None = Field(
+        default=None,
+        description="sizes that accounts are judged at, for many accounts in less time; all that they reach "
+        "when not given. Models are the same either way",
+    )
+    baselines: tuple[str, ...] | None = Field(
+        default=None, description="published methods to run beside the detector; all when not given"
+    )
+    cells: tuple[int, int, int] = Field(
+        default=(64, 512, 2048), description="cells of each fold's atlas per level, coarse, middle, fine"
+    )
+    train: int = Field(
+        default=2000, ge=1, description="accounts that each fold learns from, besides the harvests"
+    )
+    seed: int = Field(default=1, ge=0, description="same seed, same results to the byte")
+
+    @field_validator("encoder", mode="before")
+    @classmethod
+    def _exact(cls, value: object) -> object:
+        # Figures are of float32 unless another precision is asked for.
+        return {"precision": "float32"} | value if isinstance(value, dict) else value
+
+    def with_options(self, given: Mapping[str, object]) -> EvaluateConfig:
+        """Copy with some fields changed.
+
+        Raises
+        ------
+        ConfigError
+            There is no such field, or it can't have that value.
+        """
+        try:
+            return EvaluateConfig.model_validate(self.model_dump() | dict(given))
+        except ValidationError as error:
+            raise ConfigError(f"option {one_line(error)}") from error
+
+
 def load_config(path: Path | None) -> RunConfig:
-    """Read a TOML config file; all defaults when `path` is None.
+    """Read a run's TOML config file; all defaults when `path` is None.
 
     Raises
     ------
     ConfigError
         The file is missing, is not TOML, or has an unknown key or a value of the wrong type.
     """
+    return _load(path, RunConfig, "run")
+
+
+def load_evaluate_config(path: Path | None) -> EvaluateConfig:
+    """Read a benchmark's TOML config file; all defaults when `path` is None.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    return _load(path, EvaluateConfig, "evaluate")
+
+
+def _load(path: Path | None, kind: type[Config], command: str) -> Config:
     if path is None:
-        return RunConfig()
+        return kind()
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -244,9 +318,9 @@ def load_config(path: Path | None) -> RunConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path}: not valid TOML: {error}") from error
     try:
-        return RunConfig.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
-        listed = "; `coverage-lab run --help` says where the keys are listed"
+        listed = f"; `coverage-lab {command} --help` says where the keys are listed"
         raise ConfigError(f"config {path}: {one_line(error, listed=listed)}") from error
 
 

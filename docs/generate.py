@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 import coverage_lab.measures
 from coverage_lab import schema
-from coverage_lab.config import RunConfig
+from coverage_lab.config import EvaluateConfig, RunConfig
 from coverage_lab.report.words import GLOSSARY
 from coverage_lab.service.answer import AccountScore, QuarantinedPrompt, ScoreResponse, TopCell
 from coverage_lab.service.request import AccountPrompts, PromptRow, ScoreRequest
@@ -75,6 +75,12 @@ def config() -> str:
     """Every key of a run's config: type, default, meaning."""
     parts = ["# Config", "", "Every key has a default. A key that is not listed here stops the run.", ""]
     parts += _config_sections(RunConfig, ())
+    parts += [
+        "## `coverage-lab evaluate`",
+        "",
+        "These keys are in a file of their own. Its section `[encoder]`",
+    ]
+    parts += ['has the keys above, with `precision = "float32"`.', "", _config_keys(EvaluateConfig)]
     return "\n".join(parts)
 
 
@@ -83,15 +89,19 @@ def _config_sections(model: type[BaseModel], path: tuple[str, ...]) -> Iterable[
     if path:
         yield f"## `[{'.'.join(path)}]`\n"
         yield _prose(model.__doc__) + "\n"
+    if len(inner) < len(model.model_fields):
+        yield _config_keys(model)
+    for name, section in inner.items():
+        yield from _config_sections(section, (*path, name))
+
+
+def _config_keys(model: type[BaseModel]) -> str:
     rows = [
         (f"`{name}`", _type(field.annotation), _default(field), _sentence(field.description))
         for name, field in model.model_fields.items()
-        if name not in inner
+        if not _is_model(field)
     ]
-    if rows:
-        yield table(("key", "type", "default", "meaning"), rows) + "\n"
-    for name, section in inner.items():
-        yield from _config_sections(section, (*path, name))
+    return table(("key", "type", "default", "meaning"), rows) + "\n"
 
 
 def _is_model(field: FieldInfo) -> bool:
@@ -104,6 +114,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(part) for part in arguments if part is not type(None))
     if origin is Literal:
         return ", ".join(f"`{part}`" for part in arguments)
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}s"
     if origin is dict:
         return f"table of {_type(arguments[0])} to {_type(arguments[1])}"
     names = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}

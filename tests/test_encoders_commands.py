@@ -9,7 +9,7 @@ from support.commands import call, some_traffic
 
 import coverage_lab as cl
 from coverage_lab import jobs, service
-from coverage_lab.config import EncoderConfig, RunConfig
+from coverage_lab.config import EncoderConfig, EvaluateConfig, RunConfig
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate import evaluation
 from coverage_lab.jobs import analysis
@@ -24,8 +24,8 @@ class Stop:
     def job(self, traffic: object, output: object, config: RunConfig, **rest: object) -> None:
         self.stop(config.encoder)
 
-    def evaluation(self, corpora: object, output: object, *, encoder: EncoderConfig, **rest: object) -> None:
-        self.stop(encoder)
+    def evaluation(self, corpora: object, output: object, config: EvaluateConfig, **rest: object) -> None:
+        self.stop(config.encoder)
 
     def stop(self, config: EncoderConfig) -> None:
         self.asked.append(config)

@@ -5,7 +5,9 @@ import re
 import tomllib
 from pathlib import Path
 
-from coverage_lab.config import RunConfig
+import pytest
+
+from coverage_lab.config import EvaluateConfig, RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "coverage_lab"
@@ -166,13 +168,18 @@ def test_no_utils_and_no_pickle():
         assert not any(module.split(".")[0] in ("pickle", "pandas") for module in imported(file)), file
 
 
-def test_default_config_file_holds_the_defaults():
-    raw = tomllib.loads((ROOT / "configs/default.toml").read_text())
-    assert RunConfig.model_validate(raw) == RunConfig()
+CONFIGS = [("configs/default.toml", RunConfig), ("configs/evaluate.toml", EvaluateConfig)]
 
 
-def test_default_config_file_names_every_key():
-    text = (ROOT / "configs/default.toml").read_text()
+@pytest.mark.parametrize(("file", "kind"), CONFIGS)
+def test_config_file_holds_the_defaults(file, kind):
+    raw = tomllib.loads((ROOT / file).read_text())
+    assert kind.model_validate(raw) == kind()
+
+
+@pytest.mark.parametrize(("file", "kind"), CONFIGS)
+def test_config_file_names_every_key(file, kind):
+    text = (ROOT / file).read_text()
 
     def keys(model):
         for name, field in model.model_fields.items():
@@ -181,5 +188,5 @@ def test_default_config_file_names_every_key():
             if hasattr(inner, "model_fields"):
                 yield from keys(inner)
 
-    for key in keys(RunConfig):
-        assert re.search(rf"^(# )?{key} = |^\[(\w+\.)?{key}\]", text, re.M), f"configs/default.toml: no {key}"
+    for key in keys(kind):
+        assert re.search(rf"^(# )?{key} = |^\[(\w+\.)?{key}\]", text, re.M), f"{file}: no {key}"

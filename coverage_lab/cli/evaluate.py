@@ -14,7 +14,19 @@ from coverage_lab.cli.options import (
     three_cells,
 )
 from coverage_lab.cli.terminal import out, progress_bars
+from coverage_lab.config import EvaluateConfig, load_evaluate_config
 from coverage_lab.errors import ConfigError
+
+
+def _help(field: str) -> str:
+    """Say what the config says of a field, and its default."""
+    info = EvaluateConfig.model_fields[field]
+    default = info.default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    more = "" if default is None else f"; {default} when not given"
+    text = f"{info.description}{more}."
+    return text[0].upper() + text[1:]
 
 
 def evaluate(
@@ -28,59 +40,45 @@ def evaluate(
         ),
     ],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
-    encoder: EncoderOption = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            help="Of `minilm`; `bfloat16` is much faster on a GPU. `auto`: what the device is fast in."
-        ),
-    ] = Precision.float32,
-    together: Annotated[
+    config: Annotated[
         Path | None,
         typer.Option(
-            help="Corpora that share an origin and must not be parted, one group a line "
-            "(`configs/together.txt` for this project's own). Those that share prompts are found anyway."
+            help="TOML file; `configs/evaluate.toml` lists every key. The options below come before it."
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Parts of the corpora, each held out in turn.", min=2)] = 5,
-    rows: Annotated[
-        int,
+    encoder: EncoderOption = None,
+    precision: Annotated[
+        Precision | None,
         typer.Option(
-            help="Prompts kept of each corpus; a harvest is split over 100 accounts from 5000.", min=50
+            help="Of `minilm`; float32 when not given. `bfloat16` is much faster on a GPU. `auto`: what the "
+            "device is fast in."
         ),
-    ] = 2400,
-    accounts: Annotated[
-        int, typer.Option(help="Ordinary accounts, each judged at all sizes it reaches.", min=1)
-    ] = 600,
-    repeats: Annotated[int, typer.Option(help="Harvests of each corpus, on each rung.", min=1)] = 1,
-    longest: Annotated[int, typer.Option(help="Prompts of an account at most.", min=50)] = 1000,
+    ] = None,
+    together: Annotated[Path | None, typer.Option(help=_help("together"))] = None,
+    folds: Annotated[int | None, typer.Option(help=_help("folds"))] = None,
+    rows: Annotated[int | None, typer.Option(help=_help("rows"))] = None,
+    accounts: Annotated[int | None, typer.Option(help=_help("accounts"))] = None,
+    repeats: Annotated[int | None, typer.Option(help=_help("repeats"))] = None,
+    longest: Annotated[int | None, typer.Option(help=_help("longest"))] = None,
     judge: Annotated[
         str | None,
-        typer.Option(
-            metavar="SIZES",
-            help="Judge accounts at these sizes only, for instance `1000,5000`: for many accounts in less "
-            "time. Models are the same either way.",
-        ),
+        typer.Option(metavar="SIZES", help=f"{_help('judge_sizes')} For instance `1000,5000`."),
     ] = None,
     baselines: Annotated[
-        bool,
+        bool | None,
         typer.Option("--baselines/--no-baselines", help="Run the published methods beside the detector."),
-    ] = True,
+    ] = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(help="Only this one; may be given again. An unknown one lists them all."),
     ] = None,
-    cells: Annotated[
-        str, typer.Option(help="Cells of each fold's atlas per level, coarse,middle,fine.")
-    ] = "64,512,2048",
-    train: Annotated[
-        int, typer.Option(help="Accounts that each fold learns from, besides the harvests.", min=1)
-    ] = 2000,
+    cells: Annotated[str | None, typer.Option(metavar="SIZES", help=_help("cells"))] = None,
+    train: Annotated[int | None, typer.Option(help=_help("train"))] = None,
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder that keeps vectors (no text), so that nothing is encoded twice."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same results to the byte.", min=0)] = 1,
+    seed: Annotated[int | None, typer.Option(help=_help("seed"))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in OUT.")] = False,
 ) -> None:
     """Measure how well harvests are told from customers, on corpora that no model has seen.
@@ -95,32 +93,34 @@ def evaluate(
 
     Example: `coverage-lab evaluate corpora/ results --encoder static --cache vectors/`
     """
-    from coverage_lab.config import EncoderConfig
     from coverage_lab.evaluate.evaluation import PAGE, evaluate_corpora
     from coverage_lab.evaluate.results import table
 
-    if baseline and not baselines:
+    if baseline and baselines is False:
         raise ConfigError("--baseline: can't be given together with --no-baselines")
-    config = EncoderConfig(name="auto" if encoder is None else encoder.value, precision=precision.value)
+    settings = load_evaluate_config(config)
+    given: dict[str, object] = {
+        "together": together,
+        "folds": folds,
+        "rows": rows,
+        "accounts": accounts,
+        "repeats": repeats,
+        "longest": longest,
+        "judge_sizes": None if judge is None else numbers_of(judge, option="--judge", example="1000,5000"),
+        "cells": None if cells is None else three_cells(cells),
+        "train": train,
+        "seed": seed,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    asked = {"name": encoder, "precision": precision}
+    named = {key: choice.value for key, choice in asked.items() if choice is not None}
+    given["encoder"] = settings.encoder.model_dump() | named
+    if baseline or baselines is not None:
+        given["baselines"] = baseline or (None if baselines else ())
+    settings = settings.with_options(given)
     with progress_bars() as progress:
         results = evaluate_corpora(
-            corpora,
-            folder,
-            encoder=config,
-            baselines=(baseline or None) if baselines else (),
-            together=together,
-            folds=folds,
-            rows=rows,
-            accounts=accounts,
-            repeats=repeats,
-            longest=longest,
-            judge=None if judge is None else numbers_of(judge, option="--judge", example="1000,5000"),
-            cells=three_cells(cells),
-            train=train,
-            cache=cache,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
+            corpora, folder, settings, cache=cache, overwrite=overwrite, progress=progress
         )
     out.print(table(results))
     out.print(f"Page: {folder / PAGE}", markup=False, soft_wrap=True)

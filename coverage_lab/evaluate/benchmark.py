@@ -20,6 +20,7 @@ from coverage_lab.accounts.distinct import Distinct
 from coverage_lab.accounts.prompt_features import STRUCTURE, openings, structure
 from coverage_lab.accounts.prompt_vectors import HostVectors
 from coverage_lab.atlas import Atlas, fit_atlas
+from coverage_lab.config import EvaluateConfig
 from coverage_lab.detect.features import FEATURES, Features, features_of, join
 from coverage_lab.detect.fit import ORDINARY, GrowingAccounts, TrainingAccounts, corpus_weights, fit_scorecard
 from coverage_lab.detect.scorecard import Scorecard
@@ -45,6 +46,8 @@ CURVE = {"coverage_lab, 1/4 of the corpora": 4, "coverage_lab, 1/2 of the corpor
 #: Prompts whose states are made at once.
 _ROWS_AT_ONCE = 200_000
 
+_DEFAULT = EvaluateConfig()
+
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
@@ -62,9 +65,9 @@ class BenchmarkSettings:
         either way.
     """
 
-    cells: tuple[int, int, int] = (64, 512, 2048)
-    train: int = 2000
-    seed: int = 1
+    cells: tuple[int, int, int] = _DEFAULT.cells
+    train: int = _DEFAULT.train
+    seed: int = _DEFAULT.seed
     judged: tuple[int, ...] | None = None
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import coverage_lab
-from coverage_lab.config import EncoderConfig
+from coverage_lab.config import EvaluateConfig
 from coverage_lab.encoders import Encoder, load_encoder
 from coverage_lab.errors import ConfigError, OutputError
 from coverage_lab.evaluate.baselines import BASELINES, Baseline
@@ -44,20 +44,9 @@ ACCOUNTS, PAGE, RESULTS = "accounts.parquet", "benchmark.html", "results.json"
 def evaluate_corpora(
     corpora: Path,
     output: Path,
+    config: EvaluateConfig,
     *,
-    encoder: EncoderConfig,
-    baselines: Sequence[str] | None = None,
-    together: Path | None = None,
-    folds: int = 5,
-    rows: int = 2400,
-    accounts: int = 600,
-    repeats: int = 1,
-    longest: int = 1000,
-    judge: Sequence[int] | None = None,
-    cells: tuple[int, int, int] = BenchmarkSettings.cells,
-    train: int = BenchmarkSettings.train,
     cache: Path | None = None,
-    seed: int = 1,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Results:
@@ -69,21 +58,10 @@ def evaluate_corpora(
         Folder of `<kind>_<name>.parquet`.
     output : Path
         Gets `accounts.parquet` (every account with its scores, no text), `benchmark.html` and `results.json`.
-    encoder : EncoderConfig
-    baselines : sequence of str, optional
-        Names of `coverage_lab.evaluate.baselines.BASELINES`; all when not given.
-    together : Path, optional
-        File of corpora that must stay on one side, besides those that share prompts.
-    folds, rows, accounts, repeats, longest
-        As `folds_of`, `build_prompt_pool` and `draw_benchmark_accounts` take them.
-    judge : sequence of int, optional
-        Sizes at which accounts are judged; all when not given.
-    cells, train
-        As `coverage_lab.evaluate.benchmark.BenchmarkSettings`.
+    config : EvaluateConfig
+        `baselines` are names of `coverage_lab.evaluate.baselines.BASELINES`.
     cache : Path, optional
         Folder in which vectors are kept from one evaluation to the next.
-    seed : int
-        Of folds, accounts, models and resampling; 0 or more.
     overwrite : bool
         Replace the results of another evaluation.
 
@@ -103,26 +81,27 @@ def evaluate_corpora(
     OutputError
         The folder holds another evaluation or foreign files, or can't be written.
     """
-    chosen = _chosen(baselines)
-    if seed < 0:
-        raise ConfigError(f"seed: expected 0 or more, got {seed}")
+    chosen, seed = _chosen(config.baselines), config.seed
     _open(output, overwrite=overwrite)
-    groups = load_together(together) if together is not None else []
-    settings = BenchmarkSettings(
-        cells=cells, train=train, seed=seed, judged=None if judge is None else tuple(judge)
-    )
+    groups = load_together(config.together) if config.together is not None else []
+    settings = BenchmarkSettings(cells=config.cells, train=config.train, seed=seed, judged=config.judge_sizes)
 
     progress("read corpora", 0, None)
     read = load_corpora(corpora)
     cluster = clusters_of(read, together=groups)
-    fold = folds_of(read, cluster, folds=folds, seed=seed)
+    fold = folds_of(read, cluster, folds=config.folds, seed=seed)
     progress("read corpora", len(read), len(read))
-    pool = build_prompt_pool(read, rows=rows, fold=fold, cluster=cluster)
+    pool = build_prompt_pool(read, rows=config.rows, fold=fold, cluster=cluster)
     drawn = draw_benchmark_accounts(
-        pool, accounts=accounts, repeats=repeats, longest=longest, seed=seed, progress=progress
+        pool,
+        accounts=config.accounts,
+        repeats=config.repeats,
+        longest=config.longest,
+        seed=seed,
+        progress=progress,
     )
     check_training(pool, drawn, settings=settings)
-    model = load_encoder(encoder, progress=progress)
+    model = load_encoder(config.encoder, progress=progress)
     vectors = VectorStore(model, _cache_of(cache, model)).encode(pool.texts, progress=progress)
     scored = run_benchmark(
         pool, drawn, vectors, model, settings=settings, baselines=chosen, progress=progress
@@ -131,21 +110,11 @@ def evaluate_corpora(
         scored,
         settings=RunDescription(
             encoder_id=model.id,
-            folds=folds,
+            folds=config.folds,
             seed=seed,
             corpora=dict(Counter(corpus.kind for corpus in read)),
             versions=_versions(),
-            options={
-                "rows": str(rows),
-                "accounts": str(accounts),
-                "repeats": str(repeats),
-                "longest": str(longest),
-                "judge": "" if judge is None else ",".join(map(str, judge)),
-                "cells": ",".join(map(str, cells)),
-                "train": str(train),
-                "precision": model.precision,
-                "together": hashlib.sha256(together.read_bytes()).hexdigest() if together is not None else "",
-            },
+            options=_options(config, precision=model.precision),
             detector=DETECTOR,
             variants=(*HALVES, *CURVE),
             probes=(PROBE,),
@@ -154,6 +123,22 @@ def evaluate_corpora(
     )
     _write(output, scored, results)
     return results
+
+
+def _options(config: EvaluateConfig, *, precision: str) -> dict[str, str]:
+    """What the results depend on besides folds, seed and encoder, as text."""
+    together = config.together
+    return {
+        "rows": str(config.rows),
+        "accounts": str(config.accounts),
+        "repeats": str(config.repeats),
+        "longest": str(config.longest),
+        "judge": ",".join(map(str, config.judge_sizes or ())),
+        "cells": ",".join(map(str, config.cells)),
+        "train": str(config.train),
+        "precision": precision,
+        "together": hashlib.sha256(together.read_bytes()).hexdigest() if together is not None else "",
+    }
 
 
 def accounts_table(scored: ScoredAccounts) -> pa.Table:
