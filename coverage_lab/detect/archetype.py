@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 from scipy.special import softmax
+
+from coverage_lab.config import Frozen
 
 #: Standardised features count as at most so many benign standard deviations.
 CLIP = 3.0
 
 
-class ArchetypeModel(BaseModel):
+class ArchetypeModel(Frozen):
     """Softmax of ``W [clip(z), style, wording] + b``, one row of W an archetype."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...]
     intercept: tuple[float, ...]
