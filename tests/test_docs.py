@@ -22,7 +22,7 @@ from typer.main import get_command
 import coverage_lab
 import coverage_lab.schema
 from coverage_lab.cli import app
-from coverage_lab.config import RunConfig
+from coverage_lab.config import EvaluateConfig, RunConfig
 from coverage_lab.service.limits import Limits
 from coverage_lab.service.request import parse_request
 
@@ -259,7 +259,7 @@ def config_keys(model, path=()):
             yield ".".join((*path, name)), field
 
 
-@pytest.mark.parametrize(("key", "field"), list(config_keys(RunConfig)))
+@pytest.mark.parametrize(("key", "field"), [*config_keys(RunConfig), *config_keys(EvaluateConfig)])
 def test_every_config_key_says_what_it_means(key, field):
     assert field.description, key
 
