@@ -31,7 +31,7 @@ from coverage_lab.encoders import resolve_name
 from coverage_lab.errors import ConfigError
 from coverage_lab.files.manifest import AtlasUsed, EncoderUsed, Escalated, SecondStage
 from coverage_lab.jobs import run
-from coverage_lab.jobs.ray import pool
+from coverage_lab.jobs.ray import bucket_stage
 from coverage_lab.jobs.recalibrate import recalibrate
 from coverage_lab.schema import ACCOUNTS
 from coverage_lab.service.limits import Limits
@@ -248,11 +248,11 @@ def test_ids_are_of_both_stages(second: Judge) -> None:
 
 def test_a_worker_with_another_second_stage_refuses(second: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = two_stages(second, 0.2)
-    monkeypatch.setattr(pool, "load_judge", lambda config, threads: judge)
+    monkeypatch.setattr(bucket_stage, "load_judge", lambda config, threads: judge)
     asked = RunConfig().model_dump_json()
-    pool.BucketActor(asked, judge.ids, 1, []).ready()
+    bucket_stage.BucketActor(asked, judge.ids, 1, []).ready()
     with pytest.raises(ConfigError, match="a Ray worker loaded"):
-        pool.BucketActor(asked, replace(judge, second=None).ids, 1, []).ready()
+        bucket_stage.BucketActor(asked, replace(judge, second=None).ids, 1, []).ready()
 
 
 def test_escalate_p_is_part_of_a_cascade_s_digest_only() -> None:

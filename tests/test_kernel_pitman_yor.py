@@ -1,4 +1,4 @@
-"""The Pitman–Yor kernel: ladder sums against mpmath, ln L term by term, maxima against SciPy's optimisers."""
+"""The Pitman–Yor kernel: its sums against mpmath, ln L term by term, maxima against SciPy's optimisers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from coverage_kernels import backends
 from coverage_kernels.pitman_yor import batched, gpu, pitman_yor, reference
-from coverage_kernels.pitman_yor.ladder import DIRECT, direct, ladder
+from coverage_kernels.pitman_yor.progression import DIRECT, first_terms, progression_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -64,16 +64,16 @@ def some_accounts(seed: int, how_many: int, sizes: tuple[int, ...]) -> list[np.n
     return accounts[:how_many]
 
 
-@pytest.mark.parametrize("rungs", [0, 1, 7, DIRECT, DIRECT + 1, 63, 1009])
+@pytest.mark.parametrize("terms", [0, 1, 7, DIRECT, DIRECT + 1, 63, 1009])
 @pytest.mark.parametrize("step", [0.0, 1e-12, 1e-4, 0.03, 1.0, 300.0])
 @pytest.mark.parametrize("base", [None, 0.001, 1.0, 4e5], ids=["edge", "0.001", "1", "4e5"])
-def test_ladder_sums_are_those_of_mpmath(base: float | None, step: float, rungs: int) -> None:
+def test_progression_sums_are_those_of_mpmath(base: float | None, step: float, terms: int) -> None:
     if base is None:  # minus almost a step; without a step, almost 0
         base = -step * (1 - 2**-20) if step else 2**-20
-    got = ladder(np.array([base]), np.array([step]), np.array([rungs]))
+    got = progression_sums(np.array([base]), np.array([step]), np.array([terms]))
     with mpmath.workdps(40):
-        v = [mpmath.mpf(base) + i * mpmath.mpf(step) for i in range(1, rungs + 1)]
-        terms = {
+        v = [mpmath.mpf(base) + i * mpmath.mpf(step) for i in range(1, terms + 1)]
+        summands = {
             "log": [mpmath.log(x) for x in v],
             "inverse": [1 / x for x in v],
             "square": [1 / x**2 for x in v],
@@ -81,26 +81,26 @@ def test_ladder_sums_are_those_of_mpmath(base: float | None, step: float, rungs:
             "index_square": [i / x**2 for i, x in enumerate(v, 1)],
             "index2_square": [i * i / x**2 for i, x in enumerate(v, 1)],
         }
-        for name, parts in terms.items():
+        for name, parts in summands.items():
             gap = abs(mpmath.mpf(float(getattr(got, name)[0])) - mpmath.fsum(parts))
             # ln of a number near 1 is only as good as that number.
-            scale = mpmath.fsum(abs(x) for x in parts) + (rungs * 1e-3 if name == "log" else 0)
+            scale = mpmath.fsum(abs(x) for x in parts) + (terms * 1e-3 if name == "log" else 0)
             # Rounding of base + i · step itself, where they cancel, is not the sum's error.
             cancelled = 1e7 if base < 0 else 1
             assert gap <= 1e-13 * scale * cancelled, name
 
 
-@pytest.mark.parametrize("rungs", [1, 9, 300, 10**6])
-def test_ladder_of_step_one_is_log_gamma_digamma_and_trigamma(rungs: int) -> None:
+@pytest.mark.parametrize("terms", [1, 9, 300, 10**6])
+def test_progression_of_step_one_is_log_gamma_digamma_and_trigamma(terms: int) -> None:
     x = np.array([0.3, 1.0, 7.5, 900.0])
-    got = ladder(x - 1, np.ones(4), np.full(4, rungs))
-    assert np.allclose(got.inverse, digamma(x + rungs) - digamma(x), rtol=1e-12)
-    assert np.allclose(got.square, polygamma(1, x) - polygamma(1, x + rungs), rtol=1e-8)
-    assert np.allclose(got.log, gammaln(x + rungs) - gammaln(x), rtol=1e-12)
+    got = progression_sums(x - 1, np.ones(4), np.full(4, terms))
+    assert np.allclose(got.inverse, digamma(x + terms) - digamma(x), rtol=1e-12)
+    assert np.allclose(got.square, polygamma(1, x) - polygamma(1, x + terms), rtol=1e-8)
+    assert np.allclose(got.log, gammaln(x + terms) - gammaln(x), rtol=1e-12)
 
 
-def test_direct_rungs_are_the_numbers_themselves() -> None:
-    got = direct(np.array([2.0]), np.array([0.5]))
+def test_first_terms_are_the_numbers_themselves() -> None:
+    got = first_terms(np.array([2.0]), np.array([0.5]))
     assert np.allclose(got.inverse[:, 0], 1 / (2 + 0.5 * np.arange(1, DIRECT + 1)), rtol=1e-15)
     assert np.allclose(np.exp(got.log[:, 0]), 2 + 0.5 * np.arange(1, DIRECT + 1), rtol=1e-14)
 

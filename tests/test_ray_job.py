@@ -19,7 +19,8 @@ from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.jobs import ingest as reading
 from coverage_lab.jobs import run_job
-from coverage_lab.jobs.ray import pool, scheduler
+from coverage_lab.jobs.ray import bucket_stage, scheduler
+from coverage_lab.jobs.ray.cluster import ray_cluster
 from coverage_lab.progress import ProgressLines, span
 from coverage_lab.traffic import bucket_of, cut_shares, find_sources, read_pieces, read_traffic, ready_buckets
 
@@ -169,7 +170,7 @@ def test_which_cluster_is_joined(configured, environment, expected, monkeypatch)
 
     monkeypatch.setattr(ray, "init", init)
     config = RunConfig.model_validate({"job": {"ray": {"address": configured}}})
-    with pytest.raises(ConfigError, match=f"asked for {expected}"), pool.ray_cluster(config, threads=1):
+    with pytest.raises(ConfigError, match=f"asked for {expected}"), ray_cluster(config, threads=1):
         pass
 
 
@@ -247,10 +248,10 @@ def test_lost_buckets_are_named_with_the_way_out():
         "bucket-00002": scheduler.Failure(None, "out of memory"),
         "bucket-00001": scheduler.Failure(None, "x"),
     }
-    said = str(pool._undone(lost))
+    said = str(bucket_stage._failed_buckets(lost))
     assert said.index("bucket-00001 (x)") < said.index("bucket-00002 (out of memory)")
     own = {**lost, "bucket-00003": scheduler.Failure(TrafficError("file f: damaged"))}
-    error = pool._undone(own)
+    error = bucket_stage._failed_buckets(own)
     assert type(error) is TrafficError
     assert str(error) == "bucket-00003: file f: damaged (and bucket-00001, bucket-00002 failed too)"
 

@@ -21,8 +21,8 @@ from coverage_lab.progress import Progress, silent
 
 #: Rows that are worked on at once (0.2 GB at 384 dimensions, and 0.4 GB while they are summed).
 BLOCK = 1 << 17
-#: Rows with which the kernels are tried on a device before it is trusted.
-_TRIED = 256
+#: Rows on which a device's kernels are compared with the host's before it is trusted.
+_CHECK_ROWS = 256
 #: Largest gap between the device's novelty and the host's of the same rows: both sum in float32.
 _TOLERANCE = 5e-6
 
@@ -68,7 +68,7 @@ class DeviceVectors:
         if self.dim != atlas.dim:
             raise AtlasError(f"vectors: expected shape (n, {atlas.dim}), got {tuple(self._rows.shape)}")
         fine = np.empty(len(self), dtype=np.int64)
-        with _memory_of(len(self)):
+        with _explain_full_memory(len(self)):
             centroids = _centroids(atlas, self._rows.device)
             for start in range(0, len(self), BLOCK):
                 block = self._rows[start : start + BLOCK]
@@ -82,7 +82,7 @@ class DeviceVectors:
     def novelty(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return each prompt's novelty, shape ``(N,)``."""
         far = np.empty(len(which), np.float32)
-        with _memory_of(len(self)):
+        with _explain_full_memory(len(self)):
             for start, stop in bounded_runs(offsets, BLOCK):
                 block = self._gathered(which[offsets[start] : offsets[stop]])
                 rows = block.to(torch.float16) if self._half else block
@@ -94,7 +94,7 @@ class DeviceVectors:
     def sums(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the sum of each account's rows, shape ``(A, dim)``, in their order: the same each time."""
         sums = np.empty((len(offsets) - 1, self.dim))
-        with _memory_of(len(self)):
+        with _explain_full_memory(len(self)):
             for start, stop in bounded_runs(offsets, BLOCK):
                 wide = self._gathered(which[offsets[start] : offsets[stop]]).to(torch.float64)
                 lengths = torch.from_numpy(np.diff(offsets[start : stop + 1])).to(wide.device)
@@ -129,7 +129,7 @@ def encoded_on_device(
     """
     _require_triton()
     rows: torch.Tensor | None = None
-    with _memory_of(len(texts)):
+    with _explain_full_memory(len(texts)):
         for span, window in encoder.encode_windows(texts):
             if rows is None:
                 rows = torch.empty((len(texts), encoder.dim), dtype=torch.float32, device=window.device)
@@ -144,17 +144,17 @@ def encoded_on_device(
 def _centroids(atlas: Atlas, device: torch.device) -> torch.Tensor:
     """Give an atlas' centroids on a device, once its kernels are seen to agree with the host's there."""
     centroids = torch.from_numpy(np.ascontiguousarray(atlas.centroids)).to(device)
-    _try(atlas, centroids)
+    _check_against_host(atlas, centroids)
     return centroids
 
 
-def _try(atlas: Atlas, centroids: torch.Tensor) -> None:
+def _check_against_host(atlas: Atlas, centroids: torch.Tensor) -> None:
     """Compare both kernels with the host's on random rows: a wrong driver or compiler must not pass."""
     rng = np.random.default_rng(0)
-    pairs = atlas.centroids[rng.integers(len(atlas.centroids), size=(_TRIED, 2))].sum(axis=1)
+    pairs = atlas.centroids[rng.integers(len(atlas.centroids), size=(_CHECK_ROWS, 2))].sum(axis=1)
     noisy = pairs + 0.1 * rng.standard_normal(pairs.shape, np.float32)
     rows = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
-    cuts = np.array([0, _TRIED // 4, _TRIED])
+    cuts = np.array([0, _CHECK_ROWS // 4, _CHECK_ROWS])
     there = torch.from_numpy(rows).to(centroids.device)
     cells = nearest_cell(there, centroids, backend="triton").cells
     if not np.array_equal(cells.cpu(), nearest_cell(rows, atlas.centroids, backend="cpu").cells):
@@ -182,7 +182,7 @@ def _require_triton() -> None:
 
 
 @contextmanager
-def _memory_of(rows: int) -> Iterator[None]:
+def _explain_full_memory(rows: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -44,7 +44,8 @@ from coverage_lab.files.table_rows import batches
 from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.combine import discoveries, gather
 from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
-from coverage_lab.jobs.ray.pool import ray_cluster, work_on_ray
+from coverage_lab.jobs.ray.bucket_stage import work_on_ray
+from coverage_lab.jobs.ray.cluster import ray_cluster
 from coverage_lab.platforms import check_platform, peak_memory_mb
 from coverage_lab.progress import Checkpoint, Progress, silent, unwatched
 from coverage_lab.report import write_report

@@ -65,9 +65,9 @@ def connect(address: str, folder: Path) -> Faults:
 def install() -> None:
     """Have the functions that workers call look at the plan first."""
     import coverage_lab.jobs.ingest as reading
-    import coverage_lab.jobs.ray.pool as pool
+    import coverage_lab.jobs.ray.bucket_stage as bucket_stage
 
-    pool.work_bucket = _watched(pool.work_bucket, lambda arguments: arguments[0].name)
+    bucket_stage.work_bucket = _watched(bucket_stage.work_bucket, lambda arguments: arguments[0].name)
     reading.read_share = _watched(reading.read_share, lambda arguments: arguments[1].name)
     whole = reading.read_pieces
 

@@ -1,1 +1,1 @@
-"""The job's bucket stage on a Ray cluster."""
+"""The job on a Ray cluster: connecting, running jobs on actors, the bucket stage."""

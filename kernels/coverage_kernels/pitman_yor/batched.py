@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_kernels.pitman_yor.ladder import DIRECT, direct, ladder, tail
+from coverage_kernels.pitman_yor.progression import DIRECT, first_terms, progression_sums, tail_sums
 from coverage_kernels.tensors import Values
 
 Array = NDArray[Any]
@@ -44,14 +44,14 @@ class _Accounts(NamedTuple):
     """Sufficient statistics of g accounts.
 
     `above` (DIRECT, g) are the cells of more than 1 + i prompts, i from 1. Cells of more than
-    ``2 + DIRECT`` lie ragged: `frequency` cells of ``2 + rungs`` prompts for the account in `row`.
+    ``2 + DIRECT`` lie ragged: `frequency` cells of ``2 + terms`` prompts for the account in `row`.
     """
 
     cells: Array
     prompts: Array
     above: Array
     row: Array
-    rungs: Array
+    terms: Array
     frequency: Array
 
 
@@ -116,14 +116,14 @@ def _sum(row: Array, values: Array, size: int, xp: Any) -> Array:
 
 def _accounts(cells: Array, prompts: Array, row: Array, r: Array, frequency: Array, xp: Any) -> _Accounts:
     size = cells.size
-    rungs = r - 2
-    some = rungs > 0
-    level = xp.minimum(rungs[some], DIRECT) - 1
+    terms = r - 2
+    some = terms > 0
+    level = xp.minimum(terms[some], DIRECT) - 1
     exactly = _sum(level * size + row[some], frequency[some], DIRECT * size, xp).reshape(DIRECT, size)
     above = xp.cumsum(exactly[::-1], axis=0)[::-1]
-    many = rungs > DIRECT
+    many = terms > DIRECT
     return _Accounts(
-        cells, prompts, above, row[many], rungs[many].astype(np.float64), frequency[many].astype(np.float64)
+        cells, prompts, above, row[many], terms[many].astype(np.float64), frequency[many].astype(np.float64)
     )
 
 
@@ -135,13 +135,13 @@ def _select(accounts: _Accounts, keep: Array, xp: Any) -> _Accounts:
         accounts.prompts[keep],
         accounts.above[:, keep],
         place[accounts.row[there]],
-        accounts.rungs[there],
+        accounts.terms[there],
         accounts.frequency[there],
     )
 
 
 def _evaluate(accounts: _Accounts, e: Array, u: Array, xp: Any) -> _Point:
-    """Return ln L and its derivatives: the three ladders of the README."""
+    """Return ln L and its derivatives: the three progressions of the README."""
     cells, prompts = accounts.cells, accounts.prompts
     rising = u >= 1
     base = xp.where(rising, e - cells * (u - 1), e)
@@ -152,16 +152,16 @@ def _evaluate(accounts: _Accounts, e: Array, u: Array, xp: Any) -> _Point:
     rising = rising & sound
     total = safe_e - cells * (safe_u - 1)
 
-    new = ladder(base, xp.abs(safe_u - 1), cells - 1, xp=xp)
-    all_prompts = ladder(total, safe_u, prompts - 1, xp=xp)
-    # d/du of a rung at fixed e is `sign · i − shift`.
+    new = progression_sums(base, xp.abs(safe_u - 1), cells - 1, xp=xp)
+    all_prompts = progression_sums(total, safe_u, prompts - 1, xp=xp)
+    # d/du of a term at fixed e is `sign · i − shift`.
     sign, shift = xp.where(rising, 1.0, -1.0), xp.where(rising, cells, 0.0)
 
-    again = direct(xp.ones_like(safe_u), safe_u, xp=xp)
+    again = first_terms(xp.ones_like(safe_u), safe_u, xp=xp)
     index = xp.arange(1, DIRECT + 1.0)[:, None]
     slope = index * again.inverse
     item_u = safe_u[accounts.row]
-    long = tail(xp.ones_like(item_u), item_u, accounts.rungs, xp=xp)
+    long = tail_sums(xp.ones_like(item_u), item_u, accounts.terms, xp=xp)
 
     def summed(values: Array) -> Array:
         return _sum(accounts.row, accounts.frequency * values, e.size, xp)

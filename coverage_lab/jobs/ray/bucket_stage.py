@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.load import load_judge
-from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError
+from coverage_lab.errors import ConfigError, CoverageLabError
 from coverage_lab.jobs.bucket import work_bucket
 from coverage_lab.jobs.ingest import Bucket
 from coverage_lab.jobs.ray.scheduler import Failure, Job, run_jobs, without_text
@@ -52,44 +50,6 @@ class BucketActor:
         return self._judge.device
 
 
-@contextmanager
-def ray_cluster(config: RunConfig, *, threads: int) -> Iterator[None]:
-    """Connect to the cluster of the config or of RAY_ADDRESS, or start a local one, while the block lasts.
-
-    Raises
-    ------
-    MissingExtraError
-        Ray is not installed.
-    ConfigError
-        The cluster can't be reached, or has fewer CPUs or GPUs than the actors ask for, so that they
-        would wait for ever.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError("ray", "ray", "--ray") from error
-    # Left alone, Ray would join whichever cluster was last started on this machine, whoever's it is. A job
-    # handed over by `ray job submit` is told where it is by the environment.
-    address = config.job.ray.address or os.environ.get("RAY_ADDRESS") or "local"
-    own = not ray.is_initialized()
-    if own:
-        try:
-            ray.init(
-                address=address,
-                include_dashboard=False if address == "local" else None,
-                log_to_driver=False,
-                logging_level="ERROR",
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"job.ray.address {address!r}: no cluster there ({_line(error)})") from error
-    try:
-        _check_resources(ray.cluster_resources(), config, threads)
-        yield
-    finally:
-        if own:
-            ray.shutdown()
-
-
 def work_on_ray(
     todo: Sequence[tuple[Bucket, Path]],
     config: RunConfig,
@@ -122,10 +82,10 @@ def work_on_ray(
 
     wanted = config.job.ray
     actor = ray.remote(num_cpus=threads, num_gpus=wanted.num_gpus)(BucketActor)
-    told = (config.model_dump_json(), judge.ids, threads, list(source_names))
+    arguments = (config.model_dump_json(), judge.ids, threads, list(source_names))
     failures = run_jobs(
         [Job(part.name, (bucket, str(part.absolute()))) for bucket, part in todo],
-        lambda: actor.remote(*told),
+        lambda: actor.remote(*arguments),
         actors=wanted.actors,
         retries=wanted.retries,
         start_timeout_s=wanted.start_timeout_s,
@@ -133,11 +93,11 @@ def work_on_ray(
         beat=beat,
     )
     if failures:
-        raise _undone(failures)
+        raise _failed_buckets(failures)
 
 
-def _undone(failures: Mapping[str, Failure]) -> CoverageLabError:
-    """Name the buckets that were given up, and the way out."""
+def _failed_buckets(failures: Mapping[str, Failure]) -> CoverageLabError:
+    """Name the buckets that were given up, and what to do about it."""
     own = [(name, failure.error) for name, failure in sorted(failures.items()) if failure.error is not None]
     if own:
         name, error = own[0]
@@ -150,20 +110,3 @@ def _undone(failures: Mapping[str, Failure]) -> CoverageLabError:
         "again with more memory for each worker or fewer job.ray.actors to do only these, or cut smaller "
         "ones (job.buckets, needs --overwrite)"
     )
-
-
-def _line(error: object) -> str:
-    """Last line of what may be a whole traceback of another process."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"
-
-
-def _check_resources(cluster: dict[str, float], config: RunConfig, threads: int) -> None:
-    actors, gpus = config.job.ray.actors, config.job.ray.num_gpus
-    for name, each in (("CPU", float(threads)), ("GPU", gpus)):
-        have = cluster.get(name, 0.0)
-        if each * actors > have + 1e-9:
-            raise ConfigError(
-                f"job.ray: {actors} actors with {each:g} {name} each need {each * actors:g} {name}, "
-                f"the cluster has {have:g}; lower job.ray.actors, job.threads or job.ray.num_gpus"
-            )

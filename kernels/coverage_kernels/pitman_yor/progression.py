@@ -1,4 +1,4 @@
-"""Sums over equally spaced numbers: what log-gamma, digamma and trigamma differences are, for any spacing."""
+"""Sums over arithmetic progressions: differences of log-gamma, digamma and trigamma, for any spacing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-#: Rungs that are added one by one before the Euler–Maclaurin formula takes over.
+#: Terms that are added one by one before the Euler–Maclaurin formula takes over.
 DIRECT = 8
 #: B₂ₖ / (2k (2k − 1)): Stirling's series. Nine terms at 1/8 leave 3e−17.
 _STIRLING = (
@@ -28,8 +28,8 @@ _SERIES_BELOW = 0.3
 _SERIES_TERMS = 16
 
 
-class Ladder(NamedTuple):
-    """Sums over the rungs ``v_i = base + i · step``, i from 1 to N.
+class ProgressionSums(NamedTuple):
+    """Sums over the terms ``v_i = base + i · step``, i from 1 to N.
 
     Attributes
     ----------
@@ -47,30 +47,30 @@ class Ladder(NamedTuple):
     index2_square: Array
 
 
-def ladder(base: Array, step: Array, rungs: Array, *, xp: Any = np) -> Ladder:
-    """Return the sums over the rungs in closed form; a step of 0 is a step like any other.
+def progression_sums(base: Array, step: Array, terms: Array, *, xp: Any = np) -> ProgressionSums:
+    """Return the sums over the terms in closed form; a step of 0 is a step like any other.
 
     Parameters
     ----------
     base, step : float64, equal shapes (g,)
         ``step >= 0`` and ``base + step > 0``.
-    rungs : int64 (g,)
+    terms : int64 (g,)
         N, 0 and up.
     xp : module
         NumPy, or CuPy for arrays that are its own.
 
     Returns
     -------
-    Ladder of float64 (g,)
-        All 0 for no rungs. Relative error below 1e−13 (tests, against mpmath).
+    ProgressionSums of float64 (g,)
+        All 0 for no terms. Relative error below 1e−13 (tests, against mpmath).
     """
-    low = direct(base, step, xp=xp)
+    low = first_terms(base, step, xp=xp)
     index = xp.arange(1, DIRECT + 1.0)[:, None]
-    there = (index <= rungs).astype(np.float64)
+    there = (index <= terms).astype(np.float64)
     inverse = low.inverse * there
     square = inverse * inverse
-    high = tail(base, step, rungs, xp=xp)
-    return Ladder(
+    high = tail_sums(base, step, terms, xp=xp)
+    return ProgressionSums(
         (low.log * there).sum(axis=0) + high.log,
         inverse.sum(axis=0) + high.inverse,
         square.sum(axis=0) + high.square,
@@ -80,8 +80,8 @@ def ladder(base: Array, step: Array, rungs: Array, *, xp: Any = np) -> Ladder:
     )
 
 
-class Rungs(NamedTuple):
-    """The first rungs, one by one.
+class FirstTerms(NamedTuple):
+    """The first terms, one by one.
 
     Attributes
     ----------
@@ -93,22 +93,22 @@ class Rungs(NamedTuple):
     inverse: Array
 
 
-def direct(base: Array, step: Array, *, xp: Any = np) -> Rungs:
-    """Return logarithms and inverses of rungs 1 to `DIRECT`."""
-    rung = base + step * xp.arange(1, DIRECT + 1.0)[:, None]
-    return Rungs(xp.log(rung), 1 / rung)
+def first_terms(base: Array, step: Array, *, xp: Any = np) -> FirstTerms:
+    """Return logarithms and inverses of terms 1 to `DIRECT`."""
+    term = base + step * xp.arange(1, DIRECT + 1.0)[:, None]
+    return FirstTerms(xp.log(term), 1 / term)
 
 
-def tail(base: Array, step: Array, rungs: Array, *, xp: Any = np) -> Ladder:
-    """Return the sums over rungs ``DIRECT + 1`` to N; 0 where there are none.
+def tail_sums(base: Array, step: Array, terms: Array, *, xp: Any = np) -> ProgressionSums:
+    """Return the sums over terms ``DIRECT + 1`` to N; 0 where there are none.
 
     Euler–Maclaurin from a (the first of them) to c (the last), L steps apart: integral, half of both ends,
     Stirling's corrections. The integrals are written in ``z = L · step / a`` so that none of them cancels as
     z goes to 0.
     """
     first = DIRECT + 1.0
-    beyond = rungs > DIRECT
-    steps = xp.where(beyond, rungs - first, 0.0)
+    beyond = terms > DIRECT
+    steps = xp.where(beyond, terms - first, 0.0)
     a = base + first * step
     c = a + steps * step
     z = steps * step / a
@@ -155,7 +155,7 @@ def tail(base: Array, step: Array, rungs: Array, *, xp: Any = np) -> Ladder:
         + per_a * per_a * near2
     )
     here = beyond.astype(np.float64)
-    return Ladder(
+    return ProgressionSums(
         log * here,
         inverse * here,
         square * here,
