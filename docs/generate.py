@@ -33,6 +33,42 @@ TABLES = (
     ("quarantine.parquet", schema.QUARANTINE, "One row an input row that could not be used."),
 )
 
+#: Meaning of the columns that neither the schema's measures nor the service's answers describe.
+COLUMNS = {
+    "account_id": "the account",
+    "first_seen": "time of its first prompt that was judged, UTC",
+    "last_seen": "time of its last prompt that was judged, UTC",
+    "p_value": "share of ordinary accounts of similar size that score at least as high, 0..1. With state: of "
+    "the account's highest score so far, against ordinary accounts over the same growth. Null where no "
+    "scorecard fits the atlas",
+    "p_today": "with state: the p-value of this day alone; null without",
+    "q_value": "p-value adjusted for how many accounts the run judged (Benjamini-Hochberg); null for "
+    "accounts that were not judged",
+    "level": "coarse, middle or fine",
+    "cell": "number of the cell in the atlas",
+    "n": "prompts sent so far",
+    "distinct": "different cells reached by then",
+    "encoder_id": "hash of the encoder",
+    "model_id": "hash of the scorecard",
+    "config_id": "hash of the config's parts that the numbers depend on",
+    "source": "file of the input, relative to it",
+    "row": "position in that file, from 0",
+    "reason": "why the row could not be used, see below",
+    "detail": "for people; never repeats prompt text",
+} | {
+    f"{null}_{part}": f"{words}: {end}"
+    for null, words in (
+        ("own", "cells to expect of its own prompts in random order"),
+        ("reference", "cells to expect of ordinary traffic"),
+        ("uniform", "cells to expect of a uniform sweep"),
+    )
+    for part, end in (
+        ("mean", "mean"),
+        ("low", "lower end of the 95% band"),
+        ("high", "upper end of the 95% band"),
+    )
+}
+
 #: Ops of `coverage_kernels`, each a package with a function of its name.
 KERNELS = tuple(
     f"{op}.{op}" for op in ("causal_novelty", "growth_curves", "nearest_cell", "pitman_yor", "rarefaction")
@@ -97,7 +133,7 @@ def _config_sections(model: type[BaseModel], path: tuple[str, ...]) -> Iterable[
 
 def _config_keys(model: type[BaseModel]) -> str:
     rows = [
-        (f"`{name}`", _type(field.annotation), _default(field), _sentence(field.description))
+        (f"`{name}`", _type(field.annotation), _default(field), _one_line(field.description))
         for name, field in model.model_fields.items()
         if not _is_model(field)
     ]
@@ -135,9 +171,8 @@ def _prose(docstring: str | None) -> str:
     return "\n".join(line.strip() for line in lines).replace("``", "`").strip()
 
 
-def _sentence(text: str | None) -> str:
-    text = " ".join((text or "").split())
-    return text[:1].upper() + text[1:]
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def tables() -> str:
@@ -152,10 +187,30 @@ def tables() -> str:
 
 def _columns(columns: pa.Schema) -> str:
     rows = [
-        (f"`{field.name}`", str(field.type), "may be null" if field.nullable else "always there")
+        (
+            f"`{field.name}`",
+            str(field.type).replace(" not null", ""),
+            "yes" if field.nullable else "no",
+            _one_line(meaning(field.name)),
+        )
         for field in columns
     ]
-    return table(("column", "type", "null"), rows)
+    return table(("column", "type", "may be null", "meaning"), rows)
+
+
+def meaning(column: str) -> str:
+    """What a column of a run's tables holds."""
+    if column in COLUMNS:
+        return COLUMNS[column]
+    if column in schema.ACCOUNT_MEASURES:
+        return schema.ACCOUNT_MEASURES[column]
+    name, _, level = column.rpartition("_")
+    if level in schema.LEVELS and name in schema.LEVEL_MEASURES:
+        return f"{schema.LEVEL_MEASURES[name]} ({level} level)"
+    for answer in (AccountScore, TopCell):
+        if column in answer.model_fields:
+            return answer.model_fields[column].description or ""
+    raise KeyError(column)
 
 
 def http() -> str:
@@ -166,7 +221,7 @@ def http() -> str:
     for title, models in (("Request", asked), ("Answer", answered)):
         parts += [f"## {title}", ""]
         for model in models:
-            rows = [(f"`{name}`", _sentence(field.description)) for name, field in model.model_fields.items()]
+            rows = [(f"`{name}`", _one_line(field.description)) for name, field in model.model_fields.items()]
             parts += [f"### {model.__name__}", "", _prose(model.__doc__), ""]
             parts += [table(("field", "meaning"), rows), ""]
     return "\n".join(parts)
