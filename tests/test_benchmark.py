@@ -312,6 +312,7 @@ def test_the_probe_sees_length_where_there_is_some(tmp_path, words, capsys):
     assert json.loads((tmp_path / "out" / "results.json").read_text())["lead"] is None
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes_and_encodes_nothing_twice(
     outcome, folder, tmp_path, words, capsys
 ):

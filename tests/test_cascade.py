@@ -452,6 +452,7 @@ def test_the_page_compares_an_account_with_its_own_stage_s(second: Judge, prompt
     assert compared > 2
 
 
+@pytest.mark.slow
 def test_the_two_that_ship() -> None:
     """Static and MiniLM themselves: what is escalated is what a run with MiniLM alone says."""
     rows = [
@@ -473,6 +474,7 @@ def test_the_two_that_ship() -> None:
     assert found.accounts.slice(3) == first.accounts
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_what_a_cascade_loses(tmp_path: Path) -> None:
     """Oracle: with a blind second stage, the first stage's order stays but for a shuffled top."""
     rng = np.random.default_rng(4)

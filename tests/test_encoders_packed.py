@@ -95,7 +95,7 @@ def test_agrees_with_sentence_transformers(
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_vector_depends_on_its_own_text_only(precision: str) -> None:
     """To the last bit: other texts, their order, batches, threads and the cache change nothing."""
     vectors = load(precision=precision, cache_mb=0).encode(PROMPTS)

@@ -94,7 +94,7 @@ def test_columns_and_truth_apart(tmp_path, day):
     assert sum(a != b for a, b in itertools.pairwise(kinds)) > len(kinds) / 3
 
 
-@pytest.mark.parametrize("accounts", [20, 60, 100])
+@pytest.mark.parametrize("accounts", [20, 60, pytest.param(100, marks=pytest.mark.slow)])
 def test_every_kind_is_there(accounts):
     day = simulate_day(seed=3, accounts=accounts)
     kinds = Counter(day.truth["kind"].to_pylist())
@@ -173,7 +173,7 @@ def test_a_split_bank_overlaps_nowhere(prompts, kind):
     assert len(texts) == len(set(texts))
 
 
-@pytest.mark.parametrize("seed", [0, 11])
+@pytest.mark.parametrize("seed", [0, pytest.param(11, marks=pytest.mark.slow)])
 def test_no_opening_is_a_mould(seed):
     day = simulate_day(seed=seed)
     kind = dict(zip(*(day.truth[c].to_pylist() for c in ("account_id", "kind")), strict=True))
