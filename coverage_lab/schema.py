@@ -1,43 +1,86 @@
-"""Arrow schemas of every table: names, units, nullability, version.
+"""Arrow schemas of every table, and what each column and measure means in words for people.
 
 `TRAFFIC` and `QUARANTINE` are what `traffic` yields; the others are what a run writes.
 No table but `TRAFFIC` (which never leaves the run's work folder) holds prompt text.
+
+The words stand here once: report, `explain`, the service's answers and the reference read them here.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
 SCHEMA_VERSION = 3
 
-#: The nested levels of an atlas, coarsest first.
-LEVELS = ("coarse", "middle", "fine")
+#: The nested levels of an atlas, coarsest first, and what their cells are called for people.
+LEVEL_WORDS = {"coarse": "broad topics", "middle": "topics", "fine": "narrow topics"}
+LEVELS = tuple(LEVEL_WORDS)
 
 UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
 
 
-def _required(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
+class Column(NamedTuple):
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+    kind : DataType
+        Arrow type.
+    meaning : str
+        What it holds, in one line without a capital or a full stop.
+    nullable : bool
+        Whether it may be null; `meaning` says when.
+    """
+
+    name: str
+    kind: pa.DataType
+    meaning: str
+    nullable: bool = True
+
+    @property
+    def field(self) -> pa.Field:
+        """The Arrow field. The words are left out: they would change the bytes of every file."""
+        return pa.field(self.name, self.kind, nullable=self.nullable)
 
 
-#: One validated prompt a row.
-TRAFFIC = pa.schema(
-    [
-        _required("account_id", pa.large_string()),
-        _required("timestamp", UTC_MICROSECONDS),
-        _required("prompt", pa.large_string()),
-        pa.field("request_id", pa.large_string()),
-        pa.field("session", pa.large_string()),
-        pa.field("end_user", pa.large_string()),
-        pa.field("tokens_in", pa.int64()),
-        pa.field("tokens_out", pa.int64()),
-        pa.field("network_hash", pa.large_string()),
-        pa.field("payment_hash", pa.large_string()),
-        pa.field("system_prompt_hash", pa.large_string()),
-        _required("source", pa.int32()),  # position of the file among the input's sorted files
-        _required("row", pa.int64()),  # position of the row in that file, from 0
-    ]
+def _required(name: str, kind: pa.DataType, meaning: str) -> Column:
+    return Column(name, kind, meaning, nullable=False)
+
+
+def _schema(columns: tuple[Column, ...]) -> pa.Schema:
+    return pa.schema([column.field for column in columns])
+
+
+def _texts(*named: tuple[str, str]) -> tuple[Column, ...]:
+    return tuple(Column(name, pa.large_string(), meaning) for name, meaning in named)
+
+
+_TRAFFIC = (
+    _required("account_id", pa.large_string(), "the account that sent it"),
+    _required("timestamp", UTC_MICROSECONDS, "when it was sent, UTC"),
+    _required("prompt", pa.large_string(), "its text"),
+    *_texts(
+        ("request_id", "the request; an account's second row with the same one is quarantined"),
+        ("session", "the conversation it belongs to"),
+        ("end_user", "the account's own user who sent it"),
+    ),
+    Column("tokens_in", pa.int64(), "tokens of the prompt"),
+    Column("tokens_out", pa.int64(), "tokens of the answer"),
+    *_texts(
+        ("network_hash", "hash of the network that it came from"),
+        ("payment_hash", "hash of the account's means of payment"),
+        ("system_prompt_hash", "hash of the system prompt"),
+    ),
+    _required("source", pa.int32(), "position of the file among the input's sorted files, from 0"),
+    _required("row", pa.int64(), "position of the row in that file, from 0"),
 )
+#: One validated prompt a row.
+TRAFFIC = _schema(_TRAFFIC)
 
 REQUIRED_COLUMNS = ("account_id", "timestamp", "prompt")
 OPTIONAL_COLUMNS = (
@@ -51,16 +94,15 @@ OPTIONAL_COLUMNS = (
     "system_prompt_hash",
 )
 
-#: One unusable row a row. `detail` never repeats prompt text.
-QUARANTINE = pa.schema(
-    [
-        _required("source", pa.large_string()),  # file name, relative to the input
-        _required("row", pa.int64()),
-        pa.field("account_id", pa.large_string()),
-        _required("reason", pa.string()),  # one of QUARANTINE_REASONS
-        _required("detail", pa.string()),
-    ]
+_QUARANTINE = (
+    _required("source", pa.large_string(), "file of the input, relative to it"),
+    _required("row", pa.int64(), "position in that file, from 0"),
+    Column("account_id", pa.large_string(), "the account; null where the row names none"),
+    _required("reason", pa.string(), "why the row could not be used: one of the reasons below"),
+    _required("detail", pa.string(), "more on that, for people; never repeats prompt text"),
 )
+#: One unusable row a row.
+QUARANTINE = _schema(_QUARANTINE)
 
 #: Reason code -> what it means, for people.
 QUARANTINE_REASONS = {
@@ -79,36 +121,239 @@ QUARANTINE_REASONS = {
     "duplicate_request": "the account already has a row with this request_id",
 }
 
+#: How a measure is written for people: a count; a share as percent; a factor ("×"); a natural logarithm as
+#: the factor that it stands for; standard deviations with their sign; a plain number.
+Format: TypeAlias = Literal["count", "percent", "times", "log_times", "deviations", "number"]
+
+
+class Measure(NamedTuple):
+    """What a measure of an account is called and how it is read.
+
+    In `meaning` and `statement` ``{cells}`` stands for the level's cells.
+
+    Attributes
+    ----------
+    title : str
+        A few words, for the head of a row.
+    meaning : str
+        What the number is, in one line without a capital or a full stop.
+    range : str
+        Values that it can take.
+    reading : str
+        What high or low says, as a sentence.
+    statement : str
+        The measure of one account as a clause, with ``{value}`` where the number goes.
+    format : Format
+        How the number is written.
+    """
+
+    title: str
+    meaning: str
+    range: str
+    reading: str
+    statement: str
+    format: Format
+
+    @property
+    def definition(self) -> str:
+        """Meaning and range in one line."""
+        return f"{self.meaning}; {self.range}"
+
+    def at(self, level: str) -> Measure:
+        """The same of one of `LEVELS`, its cells called by their name."""
+        cells = LEVEL_WORDS[level]
+        return self._replace(
+            meaning=self.meaning.replace("{cells}", cells),
+            statement=self.statement.replace("{cells}", cells),
+        )
+
+
 #: Per level, the measures of an account; see `coverage_lab.measures`.
-LEVEL_MEASURES = {
-    "distinct": "cells reached",
-    "sample_coverage": "estimated share of the account's own distribution already seen, 0..1",
-    "new_slope": "f1/K: share of the reached cells seen exactly once, 0..1",
-    "collision_ratio": "same-cell pairs, observed over expected of ordinary traffic; 0 = none",
-    "collision_z": "the same as standard deviations from ordinary traffic",
-    "growth_vs_reference": "ln of cells reached over those expected of ordinary traffic",
-    "growth_vs_uniform": "cells reached over those expected of a uniform sweep, 0 and up",
-    "order_z": "mean standardised gap of first visits to their exchangeable expectation; > 0 = sooner",
-    "return_z": "prompts in the cell of the one before, in sd of a random order; < 0 = seldom stays",
-    "evenness": "how evenly the reached cells are used, 0..1; 1 = all alike",
-    "dispersion_z": "scatter of the counts about ordinary traffic's shares, in sd; < 0 = more even",
-    "discount": "Pitman-Yor discount, -1..1; near 1 = new cells without end, < 0 = a limited ground, swept",
+LEVEL_MEASURES: Mapping[str, Measure] = {
+    "distinct": Measure(
+        "Ground reached",
+        "number of {cells} that it reached",
+        "1 and up",
+        "Higher when it touches more ground.",
+        "it reached {value} {cells}",
+        "count",
+    ),
+    "sample_coverage": Measure(
+        "Chance of known ground",
+        "estimated chance that its next prompt lies on {cells} that it has reached already",
+        "0 to 1",
+        "Low when most of where it goes next would be new.",
+        "the chance that its next prompt stays on {cells} that it has reached already is {value}",
+        "percent",
+    ),
+    "new_slope": Measure(
+        "Visited only once",
+        "share of the {cells} it reached that it visited exactly once",
+        "0 to 1",
+        "High when it moves on and seldom comes back.",
+        "{value} of the {cells} it reached were visited exactly once",
+        "percent",
+    ),
+    "collision_ratio": Measure(
+        "Return to the same ground",
+        "how often two of its prompts share one of the {cells}, relative to two prompts of ordinary traffic",
+        "0 and up, 1 = as often",
+        "Below 1 when it meets the same ground less often than ordinary traffic does.",
+        "two of its prompts share one of the {cells} {value} as often as two prompts of ordinary traffic",
+        "times",
+    ),
+    "collision_z": Measure(
+        "Return to the same ground, against chance",
+        "pairs of its prompts that share one of the {cells}, in standard deviations from ordinary traffic",
+        "any, 0 = as ordinary traffic",
+        "Far below 0 when it avoids ground that it has seen.",
+        "pairs of its prompts share one of the {cells} {value} standard deviations more often than in "
+        "ordinary traffic",
+        "deviations",
+    ),
+    "growth_vs_reference": Measure(
+        "Growth against ordinary traffic",
+        "ln of the {cells} it reached over those that as many prompts of ordinary traffic would reach",
+        "any, 0 = as many",
+        "As a factor below 1 when it reached less ground than ordinary traffic of that size.",
+        "it reached {value} as many {cells} as the same number of prompts of ordinary traffic would",
+        "log_times",
+    ),
+    "growth_vs_uniform": Measure(
+        "Growth against a uniform sweep",
+        "{cells} it reached over those that as many prompts drawn evenly from the whole map would reach",
+        "above 0, 1 = as many",
+        "Near 1 when it grows as a systematic sweep would.",
+        "it reached {value} as many {cells} as a uniform sweep would",
+        "times",
+    ),
+    "order_z": Measure(
+        "How early new ground comes",
+        "how much sooner it reached new {cells} than its own prompts in random order would, in standard "
+        "deviations",
+        "any, 0 = no sooner",
+        "Above 0 when new ground came sooner than chance order gives, below 0 when it came later.",
+        "it reached new {cells} {value} standard deviations sooner than its own prompts in random order "
+        "would (below 0: later)",
+        "deviations",
+    ),
+    "return_z": Measure(
+        "Staying on one ground",
+        "how much more often a prompt stays on the {cells} of the one before than in random order, in "
+        "standard deviations",
+        "any, 0 = no more often",
+        "Below 0 when it seldom stays where it is, above 0 when it works through one subject at a time.",
+        "from one prompt to the next it stays on the same {cells} {value} standard deviations more often "
+        "than in random order (below 0: less often)",
+        "deviations",
+    ),
+    "evenness": Measure(
+        "Evenness",
+        "how evenly its prompts are spread over the {cells} it reached",
+        "0 to 1, 1 = all alike",
+        "Near 1 when all the ground that it reached is used alike.",
+        "its prompts are spread over the {cells} it reached with an evenness of {value} (1: all alike)",
+        "number",
+    ),
+    "dispersion_z": Measure(
+        "Distance from ordinary traffic’s shares",
+        "how far its shares of the {cells} are from those of ordinary traffic, in standard deviations of "
+        "chance",
+        "any, 0 = as ordinary prompts drawn by chance",
+        "Below 0 when it is more even than draws from ordinary traffic; far above 0 when it keeps to ground "
+        "of its own.",
+        "how its prompts divide among the {cells} is {value} standard deviations of chance from how ordinary "
+        "traffic divides",
+        "deviations",
+    ),
+    "discount": Measure(
+        "Pitman–Yor discount",
+        "how steadily new {cells} keep coming, by the Pitman–Yor model",
+        "−1 to 1",
+        "Near 1 when new ground comes without end, below 0 when a limited ground is used up.",
+        "how steadily new {cells} keep coming is {value} (Pitman–Yor discount; near 1: without end, below 0: "
+        "a limited set is used up)",
+        "number",
+    ),
 }
 
 #: Measures that no level belongs to.
-ACCOUNT_MEASURES = {
-    "novelty_mean": "mean of 1 - largest cosine to an earlier prompt of the account, 0..2",
-    "novelty_p10": "10th percentile of novelty",
-    "novelty_median": "median of novelty",
-    "novelty_low_share": "share of prompts with novelty below 0.1, 0..1",
-    "novelty_hole": "ln of near repeats over those that the ring around them lets expect; < 0 = cut off",
-    "repeat_share": "share of prompts that repeat an earlier one to the letter, 0..1",
+ACCOUNT_MEASURES: Mapping[str, Measure] = {
+    "novelty_mean": Measure(
+        "Mean novelty",
+        "mean distance of a prompt to the nearest earlier prompt of the account, 1 − cosine",
+        "0 = a repeat, 1 = unrelated, at most 2",
+        "High when a prompt is mostly unlike all earlier ones.",
+        "its prompts are on average {value} away from the nearest earlier one (0: a repeat, 1: unrelated)",
+        "number",
+    ),
+    "novelty_p10": Measure(
+        "Novelty, lowest tenth",
+        "distance to the nearest earlier prompt that nine in ten of its prompts exceed, 1 − cosine",
+        "0 = a repeat, 1 = unrelated, at most 2",
+        "High when even its most repetitive prompts are new.",
+        "nine in ten of its prompts are more than {value} away from the nearest earlier one (0: a repeat, 1: "
+        "unrelated)",
+        "number",
+    ),
+    "novelty_median": Measure(
+        "Median novelty",
+        "distance to the nearest earlier prompt that half of its prompts exceed, 1 − cosine",
+        "0 = a repeat, 1 = unrelated, at most 2",
+        "The novelty of its middle prompt.",
+        "half of its prompts are more than {value} away from the nearest earlier one (0: a repeat, 1: "
+        "unrelated)",
+        "number",
+    ),
+    "novelty_low_share": Measure(
+        "Near repeats",
+        "share of its prompts that nearly repeat an earlier one (less than 0.1 away from it)",
+        "0 to 1",
+        "Low when it hardly ever asks nearly the same again.",
+        "{value} of its prompts nearly repeat an earlier one",
+        "percent",
+    ),
+    "novelty_hole": Measure(
+        "Missing near repeats",
+        "ln of its near repeats over those that prompts a little further apart let expect",
+        "any, 0 = as many",
+        "As a factor below 1 when near repeats look as if they had been filtered out.",
+        "it has {value} as many near repeats as its prompts a little further apart let expect (below 1×: as "
+        "if filtered out)",
+        "log_times",
+    ),
+    "repeat_share": Measure(
+        "Exact repeats",
+        "share of its prompts that repeat an earlier one to the letter",
+        "0 to 1",
+        "Low when it hardly ever sends the same prompt again.",
+        "{value} of its prompts repeat an earlier one to the letter",
+        "percent",
+    ),
 }
 
-#: Names of all measure columns of `ACCOUNTS`, in order.
-MEASURE_COLUMNS = tuple(f"{name}_{level}" for level in LEVELS for name in LEVEL_MEASURES) + tuple(
-    ACCOUNT_MEASURES
-)
+#: Every measure column of `ACCOUNTS`, in order.
+MEASURES: Mapping[str, Measure] = {
+    f"{name}_{level}": measure.at(level) for level in LEVELS for name, measure in LEVEL_MEASURES.items()
+} | dict(ACCOUNT_MEASURES)
+MEASURE_COLUMNS = tuple(MEASURES)
+
+
+def written(value: float, format: Format) -> str:
+    """Write a measure for people, as `Format` says."""
+    if format == "log_times":
+        value, format = math.exp(value), "times"
+    if format == "count":
+        return f"{value:,.0f}"
+    if format == "percent":
+        return f"{value:.1%}" if 0 < value < 0.095 else f"{value:.0%}"
+    if format == "times":
+        return f"{value:,.0f}×" if value >= 10 else f"{value:.1f}×" if value >= 0.95 else f"{value:.2f}×"
+    if format == "deviations":
+        # Adding 0.0 after rounding turns a negative zero into a plain one.
+        return f"{round(value, 1) + 0.0:+,.1f}" if abs(value) < 100 else f"{value:+,.0f}"
+    return f"{round(value, 2) + 0.0:.2f}"
+
 
 VERDICTS = ("clear", "watch", "review", "inconclusive")
 ARCHETYPES = (
@@ -125,94 +370,184 @@ ARCHETYPES = (
 
 #: What a reviewer weighs beside score and p-value, in `ACCOUNTS` and `FLAGS` alike.
 _EVIDENCE = (
-    # the p-value of this look alone; null in a run without state, where p_value is just that
-    pa.field("p_today", pa.float64()),
-    # Benjamini-Hochberg adjusted p-value among the run's accounts that were judged (a p-value and at least
-    # detect.min_prompts prompts); null for the others, and in the service, which sees one request only
-    pa.field("q_value", pa.float64()),
-    # 0..1 of the account's prompts, with a 90% interval; null where no scorecard can tell
-    pa.field("harvested_share", pa.float64()),
-    pa.field("harvested_share_low", pa.float64()),
-    pa.field("harvested_share_high", pa.float64()),
-    # the score if the prompts in its three top fine cells had not been sent; null unless p <= detect.watch_p
-    # and at least detect.min_prompts prompts are left
-    pa.field("score_without_top_cells", pa.float64()),
+    Column(
+        "p_today",
+        pa.float64(),
+        "in a run with state, the p-value of this look alone; null without, where `p_value` is just that",
+    ),
+    Column(
+        "q_value",
+        pa.float64(),
+        "p-value adjusted for how many accounts the run judged (Benjamini-Hochberg): of accounts with a "
+        "q-value of at most q, on average at most a share q is there by chance. Null for accounts that were "
+        "not judged (no p-value, or fewer than `detect.min_prompts` prompts)",
+    ),
+    Column(
+        "harvested_share",
+        pa.float64(),
+        "estimated share of the account's prompts that is harvested, 0..1; null where no scorecard can tell",
+    ),
+    Column("harvested_share_low", pa.float64(), "lower end of its 90% interval"),
+    Column("harvested_share_high", pa.float64(), "upper end of its 90% interval"),
+    Column(
+        "score_without_top_cells",
+        pa.float64(),
+        "the score if the prompts in its three top fine cells had not been sent: the measures of coverage "
+        "computed without them, style, wording and build as they are. Null unless the p-value is at most "
+        "`detect.watch_p` and at least `detect.min_prompts` prompts are left",
+    ),
 )
 
-#: One account a row, by account_id. A measure that is not defined (too few prompts) is null.
-ACCOUNTS = pa.schema(
-    [
-        _required("account_id", pa.large_string()),
-        _required("prompts", pa.int64()),
-        _required("first_seen", UTC_MICROSECONDS),
-        _required("last_seen", UTC_MICROSECONDS),
-        _required("end_users", pa.int64()),  # distinct end users named; 0 = none named
-        _required("sessions", pa.int64()),  # distinct sessions named; 0 = none named
-        # 0..1, higher = more like harvesting; score and p-value are null where no scorecard fits the atlas
-        pa.field("score", pa.float64()),
-        # conformal, against benign accounts of similar size; in a run with state of the highest standing over
-        # all days that the account was looked at, against benign accounts as they grew
-        pa.field("p_value", pa.float64()),
-        pa.field("style_points", pa.float64()),  # log-odds of the score that prompt style adds, any sign
-        pa.field("wording_points", pa.float64()),  # the same of the prompts' opening words
-        _required("verdict", pa.string()),
-        _required("archetype", pa.string()),
-        # 0..1, the model's for `archetype`; null where unknown, or where named end users decide it
-        pa.field("archetype_probability", pa.float64()),
-        *_EVIDENCE,
-        _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),
-        # whose cells every number of the row was made with: one for all accounts, two in a cascade
-        _required("atlas_id", pa.string()),
-        *[pa.field(name, pa.float64()) for name in MEASURE_COLUMNS],
-    ]
+_SCORE = Column(
+    "score",
+    pa.float64(),
+    "0..1, higher = more like harvesting; not a probability. Null where no scorecard fits the atlas",
+)
+_P_VALUE = Column(
+    "p_value",
+    pa.float64(),
+    "conformal p-value: share of ordinary accounts of similar size that score at least as high, 0..1. In a "
+    "run with state of the highest score so far, against ordinary accounts over the same growth. Null as "
+    "for score",
+)
+_VERDICT = _required(
+    "verdict", pa.string(), "clear, watch, review or inconclusive: what a person should do about it"
+)
+_ARCHETYPE = _required("archetype", pa.string(), f"likeliest explanation: {', '.join(ARCHETYPES)}")
+_ARCHETYPE_PROBABILITY = Column(
+    "archetype_probability",
+    pa.float64(),
+    "the model's probability of `archetype`, 0..1; null where it is unknown, or decided by the end users "
+    "named",
+)
+_PROMPTS = _required("prompts", pa.int64(), "usable prompts, the ones that were judged")
+_REASONS = _required(
+    "reasons",
+    pa.list_(pa.field("item", pa.string(), nullable=False)),
+    "why the verdict, and what moved the score, in sentences",
 )
 
+_ACCOUNTS = (
+    _required("account_id", pa.large_string(), "the account"),
+    _PROMPTS,
+    _required("first_seen", UTC_MICROSECONDS, "time of its first prompt that was judged, UTC"),
+    _required("last_seen", UTC_MICROSECONDS, "time of its last prompt that was judged, UTC"),
+    _required("end_users", pa.int64(), "distinct end users named; 0 = none named"),
+    _required("sessions", pa.int64(), "distinct sessions named; 0 = none named"),
+    _SCORE,
+    _P_VALUE,
+    Column(
+        "style_points",
+        pa.float64(),
+        "what the style of the prompts adds to the score's log-odds, any sign; null as for score",
+    ),
+    Column("wording_points", pa.float64(), "the same of the prompts' opening words; null as for score"),
+    _VERDICT,
+    _ARCHETYPE,
+    _ARCHETYPE_PROBABILITY,
+    *_EVIDENCE,
+    _REASONS,
+    _required(
+        "atlas_id",
+        pa.string(),
+        "hash of the atlas that every number of the row was made with: one for all accounts, two in a "
+        "cascade",
+    ),
+    *[
+        Column(name, pa.float64(), f"{measure.definition}; null where not defined (too few prompts)")
+        for name, measure in MEASURES.items()
+    ],
+)
+#: One account a row, by account_id.
+ACCOUNTS = _schema(_ACCOUNTS)
+
+_LEVEL = _required("level", pa.string(), "coarse, middle or fine")
+_NULL_WORDS = {
+    "own": "cells to expect of its own prompts in random order",
+    "reference": "cells to expect of ordinary traffic",
+    "uniform": "cells to expect of a uniform sweep",
+}
+_CURVES = (
+    _required("account_id", pa.large_string(), "the account"),
+    _LEVEL,
+    _required("n", pa.int64(), "prompts sent so far"),
+    _required("distinct", pa.int64(), "different cells reached by then"),
+    *[
+        _required(f"{null}_{part}", pa.float64(), f"{words}: {end}")
+        for null, words in _NULL_WORDS.items()
+        for part, end in (
+            ("mean", "mean"),
+            ("low", "lower end of the 95% band"),
+            ("high", "upper end of the 95% band"),
+        )
+    ],
+)
 #: Growth curves on a grid of n, with the three nulls as mean and 95% band.
-CURVES = pa.schema(
-    [
-        _required("account_id", pa.large_string()),
-        _required("level", pa.string()),
-        _required("n", pa.int64()),
-        _required("distinct", pa.int64()),
-        *[
-            _required(f"{null}_{part}", pa.float64())
-            for null in ("own", "reference", "uniform")
-            for part in ("mean", "low", "high")
-        ],
-    ]
-)
+CURVES = _schema(_CURVES)
 
+_CELLS = (
+    _required("account_id", pa.large_string(), "the account"),
+    _LEVEL,
+    _required("cell", pa.int64(), "number of the cell in the atlas"),
+    _required("label", pa.string(), "words of the cell, for people"),
+    _required("prompts", pa.int64(), "the account's prompts in it"),
+    _required("share", pa.float64(), "the same as a share of the account's prompts, 0..1"),
+    _required("reference_share", pa.float64(), "share of ordinary traffic in it, 0..1"),
+)
 #: The cells that an account stands out in: most prompts above what ordinary traffic would send there.
-CELLS = pa.schema(
-    [
-        _required("account_id", pa.large_string()),
-        _required("level", pa.string()),
-        _required("cell", pa.int64()),
-        _required("label", pa.string()),
-        _required("prompts", pa.int64()),
-        _required("share", pa.float64()),  # of the account's prompts
-        _required("reference_share", pa.float64()),  # of ordinary traffic
-    ]
-)
+CELLS = _schema(_CELLS)
 
-#: One account that a person should look at a row, with all that its evidence came from.
-FLAGS = pa.schema(
-    [
-        _required("account_id", pa.large_string()),
-        _required("verdict", pa.string()),
-        _required("archetype", pa.string()),
-        _required("prompts", pa.int64()),
-        pa.field("score", pa.float64()),
-        pa.field("p_value", pa.float64()),
-        pa.field("archetype_probability", pa.float64()),
-        *_EVIDENCE,
-        _required("reasons", pa.list_(pa.field("item", pa.string(), nullable=False))),
-        _required("atlas_id", pa.string()),
-        _required("encoder_id", pa.string()),
-        _required("model_id", pa.string()),
-        _required("config_id", pa.string()),
-    ]
+_FLAGS = (
+    _required("account_id", pa.large_string(), "the account"),
+    _VERDICT,
+    _ARCHETYPE,
+    _PROMPTS,
+    _SCORE,
+    _P_VALUE,
+    _ARCHETYPE_PROBABILITY,
+    *_EVIDENCE,
+    _REASONS,
+    _required("atlas_id", pa.string(), "hash of the atlas"),
+    _required("encoder_id", pa.string(), "hash of the encoder"),
+    _required("model_id", pa.string(), "hash of the scorecard"),
+    _required("config_id", pa.string(), "hash of the parts of the config that the numbers depend on"),
 )
+#: One account that a person should look at a row, with all that its evidence came from.
+FLAGS = _schema(_FLAGS)
+
+_COLUMNS = {
+    "traffic": _TRAFFIC,
+    "accounts": _ACCOUNTS,
+    "curves": _CURVES,
+    "cells": _CELLS,
+    "flags": _FLAGS,
+    "quarantine": _QUARANTINE,
+}
+
+
+def describe_columns(table: str) -> tuple[Column, ...]:
+    """Name, type and meaning of each column of a table, in order.
+
+    Parameters
+    ----------
+    table : str
+        "traffic" (what a run reads), "accounts", "curves", "cells", "flags" or "quarantine".
+
+    Raises
+    ------
+    KeyError
+        There is no table of that name.
+    """
+    return _COLUMNS[table]
+
+
+def meaning(table: str, column: str) -> str:
+    """What a column of a table holds, in one line."""
+    return next(found.meaning for found in describe_columns(table) if found.name == column)
+
+
+def _always(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
 
 
 def _list(kind: pa.DataType) -> pa.DataType:
@@ -228,20 +563,20 @@ STATES_VERSION = 3
 #: its ragged arrays as lists. Hashes are stored as the int64 of the same bits: Delta Lake has no uint64.
 STATES = pa.schema(
     [
-        _required("account_id", pa.large_string()),
+        _always("account_id", pa.large_string()),
         pa.field("prompts", pa.int64()),  # since version 2; nullable because columns are added so
-        _required("timestamps", _list(UTC_MICROSECONDS)),
-        _required("digests", _list(pa.int64())),
-        *[_required(f"cells_{level}", _list(pa.int32())) for level in LEVELS],
-        _required("novelty", _list(pa.float32())),  # NaN for the day's first prompt
-        _required("vector_sums", _list(pa.float64())),
-        _required("structure_sums", _list(pa.float64())),
-        _required("structure_squares", _list(pa.float64())),
+        _always("timestamps", _list(UTC_MICROSECONDS)),
+        _always("digests", _list(pa.int64())),
+        *[_always(f"cells_{level}", _list(pa.int32())) for level in LEVELS],
+        _always("novelty", _list(pa.float32())),  # NaN for the day's first prompt
+        _always("vector_sums", _list(pa.float64())),
+        _always("structure_sums", _list(pa.float64())),
+        _always("structure_squares", _list(pa.float64())),
         # hashed opening words: the columns that are not 0, and their sums
-        _required("opening_columns", _list(pa.int16())),
-        _required("opening_sums", _list(pa.float64())),
-        _required("end_users", _list(pa.int64())),
-        _required("sessions", _list(pa.int64())),
+        _always("opening_columns", _list(pa.int16())),
+        _always("opening_sums", _list(pa.float64())),
+        _always("end_users", _list(pa.int64())),
+        _always("sessions", _list(pa.int64())),
         # what this day's look saw (`coverage_lab.detect.trajectory`): by which scorecard, how many sizes of
         # its ladder were passed, and how high the account stood; null where the look did not count. Since
         # version 2.
@@ -252,4 +587,4 @@ STATES = pa.schema(
 )
 
 #: How a state table is parted: the day, and the run that counted it (a day has one).
-STATE_PARTITIONS = pa.schema([_required("day", pa.date32()), _required("run", pa.string())])
+STATE_PARTITIONS = pa.schema([_always("day", pa.date32()), _always("run", pa.string())])

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -24,49 +23,13 @@ from coverage_lab.report.words import GLOSSARY
 from coverage_lab.service.answer import AccountScore, QuarantinedPrompt, ScoreResponse, TopCell
 from coverage_lab.service.request import AccountPrompts, PromptRow, ScoreRequest
 
-#: Tables of a run: name, schema, what one row is.
-TABLES = (
-    ("accounts.parquet", schema.ACCOUNTS, "One row an account."),
-    ("curves.parquet", schema.CURVES, "One row a point of an account's growth curve."),
-    ("cells.parquet", schema.CELLS, "One row a cell that an account stands out in."),
-    ("flags.parquet", schema.FLAGS, "One row an account that a person should look at."),
-    ("quarantine.parquet", schema.QUARANTINE, "One row an input row that could not be used."),
-)
-
-#: Meaning of the columns that neither the schema's measures nor the service's answers describe.
-COLUMNS = {
-    "account_id": "the account",
-    "first_seen": "time of its first prompt that was judged, UTC",
-    "last_seen": "time of its last prompt that was judged, UTC",
-    "p_value": "share of ordinary accounts of similar size that score at least as high, 0..1. With state: of "
-    "the account's highest score so far, against ordinary accounts over the same growth. Null where no "
-    "scorecard fits the atlas",
-    "p_today": "with state: the p-value of this day alone; null without",
-    "q_value": "p-value adjusted for how many accounts the run judged (Benjamini-Hochberg); null for "
-    "accounts that were not judged",
-    "level": "coarse, middle or fine",
-    "cell": "number of the cell in the atlas",
-    "n": "prompts sent so far",
-    "distinct": "different cells reached by then",
-    "encoder_id": "hash of the encoder",
-    "model_id": "hash of the scorecard",
-    "config_id": "hash of the config's parts that the numbers depend on",
-    "source": "file of the input, relative to it",
-    "row": "position in that file, from 0",
-    "reason": "why the row could not be used, see below",
-    "detail": "for people; never repeats prompt text",
-} | {
-    f"{null}_{part}": f"{words}: {end}"
-    for null, words in (
-        ("own", "cells to expect of its own prompts in random order"),
-        ("reference", "cells to expect of ordinary traffic"),
-        ("uniform", "cells to expect of a uniform sweep"),
-    )
-    for part, end in (
-        ("mean", "mean"),
-        ("low", "lower end of the 95% band"),
-        ("high", "upper end of the 95% band"),
-    )
+#: Tables of a run: name, what one row is.
+TABLES = {
+    "accounts": "One row an account.",
+    "curves": "One row a point of an account's growth curve.",
+    "cells": "One row a cell that an account stands out in.",
+    "flags": "One row an account that a person should look at.",
+    "quarantine": "One row an input row that could not be used.",
 }
 
 #: Ops of `coverage_kernels`, each a package with a function of its name.
@@ -178,39 +141,24 @@ def _one_line(text: str | None) -> str:
 def tables() -> str:
     """Columns of every table that a run writes."""
     parts = ["# Tables", "", f"Schema version {schema.SCHEMA_VERSION}.", ""]
-    for name, columns, what in TABLES:
-        parts += [f"## `{name}`", "", what, "", _columns(columns), ""]
+    for name, what in TABLES.items():
+        parts += [f"## `{name}.parquet`", "", what, "", _columns(name), ""]
     reasons = [(f"`{code}`", meaning) for code, meaning in schema.QUARANTINE_REASONS.items()]
     parts += ["## Reasons of the quarantine", "", table(("reason", "meaning"), reasons), ""]
     return "\n".join(parts)
 
 
-def _columns(columns: pa.Schema) -> str:
+def _columns(name: str) -> str:
     rows = [
         (
-            f"`{field.name}`",
-            str(field.type).replace(" not null", ""),
-            "yes" if field.nullable else "no",
-            _one_line(meaning(field.name)),
+            f"`{column.name}`",
+            str(column.kind).replace(" not null", ""),
+            "yes" if column.nullable else "no",
+            column.meaning,
         )
-        for field in columns
+        for column in schema.describe_columns(name)
     ]
     return table(("column", "type", "may be null", "meaning"), rows)
-
-
-def meaning(column: str) -> str:
-    """What a column of a run's tables holds."""
-    if column in COLUMNS:
-        return COLUMNS[column]
-    if column in schema.ACCOUNT_MEASURES:
-        return schema.ACCOUNT_MEASURES[column]
-    name, _, level = column.rpartition("_")
-    if level in schema.LEVELS and name in schema.LEVEL_MEASURES:
-        return f"{schema.LEVEL_MEASURES[name]} ({level} level)"
-    for answer in (AccountScore, TopCell):
-        if column in answer.model_fields:
-            return answer.model_fields[column].description or ""
-    raise KeyError(column)
 
 
 def http() -> str:

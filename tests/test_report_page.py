@@ -325,11 +325,57 @@ def test_growth_figure_refuses_what_is_not_there(run: Run) -> None:
 def test_every_verdict_archetype_level_and_measure_has_words() -> None:
     assert set(words.VERDICTS) == set(schema.VERDICTS)
     assert set(words.ARCHETYPES) == set(schema.ARCHETYPES)
-    assert tuple(words.LEVELS) == schema.LEVELS
-    assert set(words.MEASURES) == set(schema.LEVEL_MEASURES) | set(schema.ACCOUNT_MEASURES)
+    assert tuple(schema.LEVEL_WORDS) == schema.LEVELS
+    expected = {f"{name}_{level}" for name in schema.LEVEL_MEASURES for level in schema.LEVELS}
+    assert set(schema.MEASURES) == expected | set(schema.ACCOUNT_MEASURES)
+    for name, measure in schema.MEASURES.items():
+        assert all(measure), name
+        assert "{value}" in measure.statement, name
+        assert "{cells}" not in "".join(measure), name
     assert set(PALETTE["light"]) == set(PALETTE["dark"])
     explained = {term for term, _ in words.GLOSSARY}
     assert {words.ARCHETYPE, words.HARVESTED_SHARE, words.Q_VALUE, words.WITHOUT_TOP} <= explained
+
+
+def test_every_column_of_every_table_has_words() -> None:
+    tables = {
+        "traffic": schema.TRAFFIC,
+        "accounts": schema.ACCOUNTS,
+        "curves": schema.CURVES,
+        "cells": schema.CELLS,
+        "flags": schema.FLAGS,
+        "quarantine": schema.QUARANTINE,
+    }
+    for name, table in tables.items():
+        described = schema.describe_columns(name)
+        assert [(c.name, c.kind, c.nullable) for c in described] == [
+            (f.name, f.type, f.nullable) for f in table
+        ]
+        assert all(c.meaning == c.meaning.strip().rstrip(".") != "" for c in described), name
+    assert schema.meaning("accounts", "new_slope_fine").startswith("share of the narrow topics it reached")
+    with pytest.raises(KeyError):
+        schema.describe_columns("nothing")
+
+
+@pytest.mark.parametrize(
+    ("value", "format", "shown"),
+    [
+        (1234.0, "count", "1,234"),
+        (0.42, "percent", "42%"),
+        (0.004, "percent", "0.4%"),
+        (0.0, "percent", "0%"),
+        (1.26, "times", "1.3×"),
+        (0.126, "times", "0.13×"),
+        (126.0, "times", "126×"),
+        (-0.6931, "log_times", "0.50×"),
+        (3.14, "deviations", "+3.1"),
+        (-0.01, "deviations", "+0.0"),
+        (1234.5, "deviations", "+1,234"),
+        (-0.001, "number", "0.00"),
+    ],
+)
+def test_measures_are_written_for_people(value: float, format: schema.Format, shown: str) -> None:
+    assert schema.written(value, format) == shown
 
 
 def _luminance(colour: str) -> float:

@@ -13,7 +13,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from coverage_lab.report import words
-from coverage_lab.schema import ACCOUNT_MEASURES, LEVEL_MEASURES, LEVELS, MEASURE_COLUMNS
+from coverage_lab.schema import (
+    ACCOUNT_MEASURES,
+    LEVEL_MEASURES,
+    LEVELS,
+    MEASURE_COLUMNS,
+    MEASURES,
+    Measure,
+    written,
+)
 from coverage_lab.untrusted.shell import shell_word
 from coverage_lab.untrusted.text import JOINERS, shortened, visible
 
@@ -23,9 +31,9 @@ CELLS_SHOWN = 8
 
 @dataclass(frozen=True)
 class Value:
-    """A measure of one account; None where it is not defined."""
+    """A measure of one account, as it is written for people; None where it is not defined."""
 
-    value: float | None
+    shown: str | None
     percentile: float | None  # 0..100 among the other accounts of the run
 
 
@@ -34,7 +42,7 @@ class MeasureRow:
     """One measure in words, with a value a level (or only one)."""
 
     title: str
-    plain: str
+    reading: str
     definition: str
     values: tuple[Value, ...]
 
@@ -185,7 +193,8 @@ def flagged_account(
 
     def value(column: str) -> Value:
         number = defined(account[column])
-        return Value(number, percentiles.of(column, number))
+        shown = None if number is None else written(number, MEASURES[column].format)
+        return Value(shown, percentiles.of(column, number))
 
     account_id = flag["account_id"]
     return FlaggedAccount(
@@ -208,12 +217,11 @@ def flagged_account(
         facts=_facts(account),
         score_percentile=percentiles.of("score", flag["score"]),
         level_measures=tuple(
-            MeasureRow(*_words_of(name), definition, tuple(value(f"{name}_{level}") for level in LEVELS))
-            for name, definition in LEVEL_MEASURES.items()
+            _measure_row(measure, tuple(value(f"{name}_{level}") for level in LEVELS))
+            for name, measure in LEVEL_MEASURES.items()
         ),
         account_measures=tuple(
-            MeasureRow(*_words_of(name), definition, (value(name),))
-            for name, definition in ACCOUNT_MEASURES.items()
+            _measure_row(measure, (value(name),)) for name, measure in ACCOUNT_MEASURES.items()
         ),
         cells=tuple(_cell_table(level, [row for row in cells if row["level"] == level]) for level in LEVELS),
         curve_levels=tuple(curve_levels),
@@ -246,8 +254,10 @@ def evidence(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _words_of(measure: str) -> tuple[str, str]:
-    return words.MEASURES.get(measure, (measure.replace("_", " "), ""))
+def _measure_row(measure: Measure, values: tuple[Value, ...]) -> MeasureRow:
+    """One row for all levels, so that what is counted are just cells."""
+    definition = measure.definition.replace("{cells}", "cells")
+    return MeasureRow(measure.title, measure.reading, definition[:1].upper() + definition[1:] + ".", values)
 
 
 def _facts(account: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -43,6 +43,7 @@ from coverage_lab.schema import (
     CELLS,
     CURVES,
     FLAGS,
+    LEVEL_WORDS,
     LEVELS,
     MEASURE_COLUMNS,
     QUARANTINE_REASONS,
@@ -164,7 +165,7 @@ def _page(
             specs=specs,
             drawn=len(drawn),
             levels=LEVELS,
-            level_words=words.LEVELS,
+            level_words=LEVEL_WORDS,
             lines=(words.ACCOUNT_LINE, *words.NULL_LINES),
             glossary=words.GLOSSARY,
             page_data=_data(
@@ -248,7 +249,6 @@ def _environment() -> jinja2.Environment:
     templates.filters |= {
         "count": lambda value: f"{value:,}",
         "json": json_for_script,
-        "number": _number,
         "score": lambda value: f"{value:.3f}",
         "p_value": lambda value: "n/a" if value is None else f"{value:.3g}",
         "percent": _percent,
@@ -256,14 +256,6 @@ def _environment() -> jinja2.Environment:
         "percentile": _percentile,
     }
     return templates
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "n/a"
-    if value != 0 and abs(value) < 0.001:
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
 
 
 def _percent(share: float) -> str:

@@ -19,7 +19,7 @@ from coverage_lab.files.table_rows import Rows, codes, count, numbers, rows_at
 from coverage_lab.report import words
 from coverage_lab.report.accounts_view import defined, evidence, flag_order
 from coverage_lab.report.plots import rows_of
-from coverage_lab.schema import LEVELS
+from coverage_lab.schema import LEVEL_WORDS, LEVELS
 from coverage_lab.untrusted.text import JOINERS, shortened, visible
 
 _STYLES = {"review": "bold red", "watch": "yellow", "inconclusive": "dim", "clear": "green"}
@@ -162,7 +162,7 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
         *[Padding(reason, (0, 0, 0, 2)) for reason in reasons or [Text("no reason recorded")]],
     ]
     for level in LEVELS:
-        parts.append(Text(f"\n{level.capitalize()} level: {words.LEVELS[level]}", style="bold"))
+        parts.append(Text(f"\n{level.capitalize()} level: {LEVEL_WORDS[level]}", style="bold"))
         curve = rows_of(curves, account_id, level).sort_by("n")
         parts.append(_growth(curve) if curve.num_rows else Text("  no growth curve recorded"))
         mine = rows_of(cells, account_id, level).to_pylist()

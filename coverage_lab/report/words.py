@@ -1,4 +1,7 @@
-"""The report's vocabulary: what verdicts, archetypes, measures and terms are called for people."""
+"""The report's vocabulary: what verdicts, archetypes and terms are called for people.
+
+Levels and measures have their words in `coverage_lab.schema`.
+"""
 
 from __future__ import annotations
 
@@ -48,61 +51,6 @@ Q_VALUE = "q-value"
 WITHOUT_TOP = "Score without its top topics"
 NOT_KNOWN = "n/a"
 
-LEVELS = {
-    "coarse": "broad themes",
-    "middle": "topics",
-    "fine": "narrow topics",
-}
-
-#: Title and plain sentence of each of `schema.LEVEL_MEASURES` and `schema.ACCOUNT_MEASURES`.
-MEASURES = {
-    "distinct": ("Cells reached", "How much ground the account has touched."),
-    "sample_coverage": (
-        "Share of its own ground already seen",
-        "Low when most of where it goes next would be new.",
-    ),
-    "new_slope": ("Cells seen only once", "High when it moves on and seldom comes back."),
-    "collision_ratio": (
-        "Return to the same cells",
-        "Below 1 when it meets the same ground less often than ordinary traffic does.",
-    ),
-    "collision_z": (
-        "Return to the same cells, against chance",
-        "Far below 0 when it avoids ground that it has seen.",
-    ),
-    "growth_vs_reference": (
-        "Growth against ordinary traffic",
-        "Above 0 when it reached more cells than ordinary traffic of that size.",
-    ),
-    "growth_vs_uniform": (
-        "Growth against a uniform sweep",
-        "Near 1 when it grows as a systematic sweep would.",
-    ),
-    "order_z": ("How early new cells come", "Above 0 when new ground came sooner than chance order gives."),
-    "return_z": (
-        "Staying in a cell",
-        "Below 0 when it seldom stays where it is, above 0 when it works cell by cell.",
-    ),
-    "evenness": ("Evenness over its cells", "Near 1 when all the cells it reached are used alike."),
-    "dispersion_z": (
-        "Scatter about ordinary traffic's shares",
-        "Below 0 when it is more even than draws from ordinary traffic.",
-    ),
-    "discount": (
-        "Pitman–Yor discount",
-        "Near 1 when new ground comes without end, below 0 when a limited ground is swept.",
-    ),
-    "novelty_mean": ("Mean novelty", "How unlike its earlier prompts a prompt is, on average."),
-    "novelty_p10": ("Novelty, lowest tenth", "High when even its most repetitive prompts are new."),
-    "novelty_median": ("Median novelty", "The novelty of its middle prompt."),
-    "novelty_low_share": ("Near repeats", "Low when it hardly ever asks nearly the same again."),
-    "novelty_hole": (
-        "Missing near repeats",
-        "Below 0 when near repeats look as if they had been filtered out.",
-    ),
-    "repeat_share": ("Exact repeats", "Low when it hardly ever sends the same prompt again."),
-}
-
 
 class Line(NamedTuple):
     """One line of a growth plot."""
@@ -129,8 +77,8 @@ GLOSSARY = (
     ),
     (
         "Atlas",
-        "A frozen map of what people ask models to do, cut into cells at three levels: coarse, middle, fine. "
-        "Numbers from different atlases are never mixed.",
+        "A frozen map of what people ask models to do, cut into cells at three levels: coarse (broad "
+        "topics), middle (topics), fine (narrow topics). Numbers from different atlases are never mixed.",
     ),
     (
         "Cell",

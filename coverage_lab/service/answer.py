@@ -3,56 +3,51 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from coverage_lab import __version__
-from coverage_lab.schema import ARCHETYPES
+from coverage_lab.schema import meaning
 
 
 class _Answered(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _column(table: str, name: str) -> Any:
+    """A field that is a column of a run's table, with the words that the schema has for it."""
+    words = meaning(table, name)
+    return Field(description=f"{words[:1].upper()}{words[1:]}.")
+
+
 class TopCell(_Answered):
     """A cell that an account stands out in."""
 
-    level: str = Field(description="coarse, middle or fine.")
-    cell: int
-    label: str = Field(description="Words of the cell, for people.")
-    prompts: int = Field(description="The account's prompts in it.")
-    share: float = Field(description="The same as a share of the account's prompts, 0..1.")
-    reference_share: float = Field(description="Share of ordinary traffic in it, 0..1.")
+    level: str = _column("cells", "level")
+    cell: int = _column("cells", "cell")
+    label: str = _column("cells", "label")
+    prompts: int = _column("cells", "prompts")
+    share: float = _column("cells", "share")
+    reference_share: float = _column("cells", "reference_share")
 
 
 class AccountScore(_Answered):
     """What `coverage-lab run` says of an account with these prompts."""
 
-    account_id: str
-    prompts: int = Field(description="Usable prompts, the ones that were judged.")
-    first_seen: datetime
-    last_seen: datetime
-    end_users: int = Field(description="Distinct end users named; 0 = none named.")
-    sessions: int = Field(description="Distinct sessions named; 0 = none named.")
-    score: float | None = Field(
-        description="0..1, higher = more like harvesting; null where no scorecard fits the atlas."
-    )
-    p_value: float | None = Field(
-        description="Conformal p-value against benign accounts of similar size; null as for score."
-    )
-    style_points: float | None = Field(
-        description="What the style of the prompts adds to the score's log-odds, any sign; null as for score."
-    )
-    wording_points: float | None = Field(
-        description="The same of the prompts' opening words; null as for score."
-    )
-    verdict: str = Field(description="clear, watch, review or inconclusive: for a person to decide on.")
-    archetype: str = Field(description=f"Likeliest explanation: {', '.join(ARCHETYPES)}.")
-    archetype_probability: float | None = Field(
-        description="The model's probability of `archetype`, 0..1; null where it is unknown, or decided by "
-        "the end users named."
-    )
+    account_id: str = _column("accounts", "account_id")
+    prompts: int = _column("accounts", "prompts")
+    first_seen: datetime = _column("accounts", "first_seen")
+    last_seen: datetime = _column("accounts", "last_seen")
+    end_users: int = _column("accounts", "end_users")
+    sessions: int = _column("accounts", "sessions")
+    score: float | None = _column("accounts", "score")
+    p_value: float | None = _column("accounts", "p_value")
+    style_points: float | None = _column("accounts", "style_points")
+    wording_points: float | None = _column("accounts", "wording_points")
+    verdict: str = _column("accounts", "verdict")
+    archetype: str = _column("accounts", "archetype")
+    archetype_probability: float | None = _column("accounts", "archetype_probability")
     p_today: None = Field(
         description="Always null here: a request is one look, and `p_value` is that look's. A run with state "
         "has both."
@@ -61,29 +56,24 @@ class AccountScore(_Answered):
         description="Always null here: a p-value is adjusted among all accounts of a run, and a request has "
         "only some. Adjust those of a day together (Benjamini-Hochberg), or use `coverage-lab run`."
     )
-    harvested_share: float | None = Field(
-        description="Estimated share of the account's prompts that is harvested, 0..1; null where no "
-        "scorecard can tell."
-    )
-    harvested_share_low: float | None = Field(description="Lower end of its 90% interval.")
-    harvested_share_high: float | None = Field(description="Upper end of its 90% interval.")
-    score_without_top_cells: float | None = Field(
-        description="The score if the prompts in its three top fine cells had not been sent: the measures of "
-        "coverage computed without them, style, wording and build as they are. Null unless the p-value is at "
-        "most `watch_p` and enough prompts are left."
-    )
-    reasons: list[str] = Field(description="What moved the score, in sentences.")
-    atlas_id: str = Field(description="Of the atlas that every number here was made with.")
+    harvested_share: float | None = _column("accounts", "harvested_share")
+    harvested_share_low: float | None = _column("accounts", "harvested_share_low")
+    harvested_share_high: float | None = _column("accounts", "harvested_share_high")
+    score_without_top_cells: float | None = _column("accounts", "score_without_top_cells")
+    reasons: list[str] = _column("accounts", "reasons")
+    atlas_id: str = _column("accounts", "atlas_id")
     measures: dict[str, float | None] = Field(
         description="Every measure by name; null where it is not defined (too few prompts)."
     )
-    top_cells: list[TopCell]
+    top_cells: list[TopCell] = Field(
+        description="The cells it stands out in: most prompts above what ordinary traffic would send there."
+    )
 
 
 class QuarantinedPrompt(_Answered):
     """A prompt that could not be used."""
 
-    account_id: str
+    account_id: str = Field(description="The account.")
     index: int = Field(description="Place among the account's prompts in the request, from 0.")
     reason: str = Field(description="One of the reason codes of quarantine.parquet.")
     detail: str = Field(description="For people; never repeats prompt text.")
