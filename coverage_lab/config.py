@@ -17,6 +17,27 @@ Config = TypeVar("Config", bound=BaseModel)
 
 EncoderName = Literal["auto", "static", "minilm", "cascade"]
 
+#: What one row of traffic can be; `coverage_lab.traffic.formats` has one module for each but the first two.
+TrafficFormat = Literal[
+    "auto",
+    "table",
+    "openai-chat",
+    "openai-responses",
+    "openai-batch",
+    "anthropic-messages",
+    "anthropic-batch",
+    "litellm",
+    "langfuse",
+    "helicone",
+    "otel-genai",
+    "vllm",
+    "wildchat",
+    "lmsys",
+    "phoenix",
+    "kong",
+    "azure-apim",
+]
+
 
 class Frozen(BaseModel):
     """A typed value that never changes; unknown keys raise."""
@@ -27,10 +48,39 @@ class Frozen(BaseModel):
 class TrafficConfig(Frozen):
     """How traffic is read."""
 
+    format: TrafficFormat = Field(
+        default="auto",
+        description="what one row of the input is; auto: recognised by the first rows; table: columns as "
+        "they are, and the prompt column is plain text",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description='our column name to the name in the input, for instance `prompt = "request_text"`; only '
+        description='our column name to the name in the input, for instance `prompt = "request_text"`, or to '
+        'its place there as a JMESPath, for instance `prompt = "request.body.messages[-1].content"`; only '
         "for columns that are named differently",
+    )
+    constants: dict[str, str] = Field(
+        default_factory=dict,
+        description='our column name to the value that all rows have, for instance `account_id = "acct-7"`, '
+        "where the input has no such column",
+    )
+    path: str | None = Field(
+        default=None,
+        description="regular expression that finds values in a file's path, each in a group that is named "
+        "as our column, for instance `(?P<account_id>[^/]+)/[^/]+$`",
+    )
+    filter: str | dict[str, str | int | bool | list[str | int]] = Field(
+        default_factory=dict,
+        description='rows to take: column or path to its value or values, for instance `{ type = "CHAT" }`'
+        ", or a JMESPath that is true for them; the others are counted as left out",
+    )
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = Field(
+        default="auto",
+        description="of timestamps that are numbers, since 1970; auto: by their size, which tells seconds to "
+        "nanoseconds apart for the years from 2000 to 2100",
+    )
+    min_used_share: float = Field(
+        default=0.5, ge=0, le=1, description="a run that can use a smaller share of its rows has failed"
     )
     timezone: str | None = Field(
         default=None,
@@ -215,6 +265,20 @@ class RunConfig(Frozen):
             unused.add("cascade")
         return hashlib.sha256(self.model_dump_json(exclude=unused).encode()).hexdigest()
 
+    def with_format(self, name: str) -> RunConfig:
+        """Copy with another `traffic.format`.
+
+        Raises
+        ------
+        ConfigError
+            There is no format of that name.
+        """
+        try:
+            traffic = TrafficConfig.model_validate({**self.traffic.model_dump(), "format": name})
+        except ValidationError as error:
+            raise ConfigError(f"--format: {one_line(error)}") from error
+        return self.model_copy(update={"traffic": traffic})
+
     def with_encoder(self, name: str) -> RunConfig:
         """Copy with another encoder name.
 
@@ -312,7 +376,7 @@ def _load(path: Path | None, kind: type[Config], command: str) -> Config:
     if path is None:
         return kind()
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"config {path}: can't be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -76,6 +76,8 @@ _TRAFFIC = (
         ("payment_hash", "hash of the account's means of payment"),
         ("system_prompt_hash", "hash of the system prompt"),
     ),
+    Column("turn", pa.int64(), "hash of all user turns so far; null where the request held text alone"),
+    Column("continued", pa.bool_(), "whether tools were called or answered after the newest user turn"),
     _required("source", pa.int32(), "position of the file among the input's sorted files, from 0"),
     _required("row", pa.int64(), "position of the row in that file, from 0"),
 )
@@ -106,14 +108,14 @@ QUARANTINE = _schema(_QUARANTINE)
 
 #: Reason code -> what it means, for people.
 QUARANTINE_REASONS = {
-    "missing_account": "account_id is null or empty",
+    "missing_account": "account_id is null, empty or blank",
     "missing_timestamp": "timestamp is null",
     "missing_prompt": "prompt is null",
-    "empty_prompt": "prompt is empty or only white space",
+    "empty_prompt": "prompt is empty, only white space or only a word for nothing ({}, [], null)",
     "prompt_too_long": "prompt is longer than traffic.max_prompt_bytes",
     "invalid_utf8": "a text column is not valid UTF-8",
     "wrong_type": "a value has another type or form than its column should have, or an id is too long",
-    "unparsable_timestamp": "timestamp text is not ISO 8601, or names a local time that does not exist",
+    "unparsable_timestamp": "timestamp text is not ISO 8601 or alike, or a local time that does not exist",
     "timestamp_without_zone": "timestamp has no time zone and traffic.timezone is not set",
     "timestamp_out_of_range": "timestamp is before 2000 or beyond what microseconds can hold",
     "timestamp_in_future": "timestamp is after the run's 'now' and its tolerance",

@@ -78,11 +78,32 @@ def test_account_with_one_prompt(capsys, tmp_path):
     assert "Too few prompts" in row["reasons"][0]
 
 
-def test_zero_rows(capsys, tmp_path):
+def test_zero_rows_are_a_failure(capsys, tmp_path):
     code, err, out = run(capsys, write(some_traffic().slice(0, 0), tmp_path / "t.parquet"), tmp_path)
-    assert code == 0, err
-    assert pq.read_table(out / "accounts.parquet").num_rows == 0
-    assert (out / "report.html").exists()
+    assert code == 3
+    assert "no row to judge" in err
+    assert pq.read_table(out / "quarantine.parquet").num_rows == 0
+    assert not (out / "run.json").exists()
+
+
+def test_too_few_usable_rows_are_a_failure_with_the_reasons(capsys, tmp_path):
+    rows = [with_row(prompt=f"Explain tide number {i}") for i in range(ROWS)]
+    bad = [with_row(prompt=None), with_row(timestamp="yesterday")]
+    source = tmp_path / "t.jsonl"
+    source.write_bytes(b"\n".join([*rows, *bad * ROWS]))
+    code, err, out = run(capsys, source, tmp_path)
+    assert code == 3
+    assert f"{ROWS} of {3 * ROWS} rows can be used" in err
+    assert "60 missing_prompt" in err
+    assert "60 unparsable_timestamp" in err
+    assert "traffic.columns" in err
+    assert pq.read_table(out / "quarantine.parquet").num_rows == 2 * ROWS
+    assert not (out / "run.json").exists()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code, err, _ = run(capsys, source, elsewhere, config="[traffic]\nmin_used_share = 0.3\n")
+    assert code == 0
+    assert "Warning: 120 of 180 rows are in quarantine" in err
 
 
 def broken(tmp_path, name):

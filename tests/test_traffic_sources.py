@@ -137,7 +137,7 @@ def make_fifo(path: Path) -> None:
     ("name", "make", "message"),
     [
         ("notes.txt", touch, "unknown suffix"),
-        ("data.csv", touch, "unknown suffix"),
+        ("data.xlsx", touch, "unknown suffix"),
         ("data.parquet.gz", touch, "unknown suffix"),
         ("pipe.jsonl", make_fifo, "not a regular file"),
         ("gone.jsonl", lambda path: path.symlink_to("nowhere"), "link to nothing"),
@@ -264,10 +264,10 @@ def test_folder_name_that_is_no_timestamp(tmp_path: Path) -> None:
         ({"prompt": [1]}, r"column 'prompt' \(prompt\): expected text, got int64"),
         ({"prompt": [["a"]]}, "expected text, got list"),
         ({"prompt": pa.array([b"0123456789abcdef"], pa.binary(16))}, "expected text, got fixed_size_binary"),
-        ({"timestamp": [1_772_366_400]}, "expected a timestamp, a date or ISO 8601 text, got int64"),
+        ({"timestamp": [True]}, "expected a timestamp, a date, text or a number, got bool"),
         ({"timestamp": [datetime(2026, 3, 1)]}, "no time zone; set traffic.timezone"),
         ({"timestamp": [NOON.date()]}, "no time zone; set traffic.timezone"),
-        ({"account_id": [1.5]}, "expected text or whole numbers, got double"),
+        ({"account_id": [["a"]]}, "expected text or whole numbers, got list"),
         ({"account_id": [True]}, "expected text or whole numbers, got bool"),
     ],
 )
@@ -313,11 +313,12 @@ def test_file_that_is_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['[{"account_id": 1}]', '[\n{"account_id": 1},\n{"account_id": 1}\n]', "\n[\n"]
+    "text",
+    ['[{"account_id": 1}]', '[\n{"account_id": 1},\n{"account_id": 1}\n]', '{"data": [{"account_id": 1}]}'],
 )
-def test_json_array_is_no_json_lines(tmp_path: Path, text: str) -> None:
+def test_json_array_is_looked_into(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    assert "is a JSON array, expected one object a line" in refusal(tmp_path)
+    assert "columns there: account_id)" in refusal(tmp_path)
 
 
 def test_utf16_json(tmp_path: Path) -> None:

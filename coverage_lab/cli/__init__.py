@@ -16,7 +16,7 @@ from coverage_lab.cli.run import run
 from coverage_lab.cli.serve import serve
 from coverage_lab.cli.simulate import simulate
 from coverage_lab.cli.state import state_app
-from coverage_lab.cli.terminal import err, out
+from coverage_lab.cli.terminal import err, out, write_plainly
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.platforms import check_platform
 
@@ -62,6 +62,7 @@ def _root(
 
 def main() -> None:
     """Entry point: errors that a user can act on become one line and an exit code."""
+    write_plainly()
     try:
         check_platform()
         app()

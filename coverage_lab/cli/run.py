@@ -13,7 +13,7 @@ from coverage_lab.cli.options import (
     RunEncoderOption,
     configured,
 )
-from coverage_lab.cli.terminal import out, progress_bars
+from coverage_lab.cli.terminal import err, out, progress_bars
 from coverage_lab.errors import ConfigError
 from coverage_lab.files.manifest import StateUsed
 
@@ -23,8 +23,9 @@ def run(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="Parquet, JSONL or Arrow IPC: a file, a folder (hive partitions too) or a quoted glob. "
-            "Columns `account_id`, `timestamp`, `prompt`; other names are mapped in the config.",
+            help="Parquet, JSON, CSV or Arrow IPC: a file, a folder (hive partitions too) or a quoted glob. "
+            "Columns `account_id`, `timestamp`, `prompt`, or a log in one of `traffic.format`; other names "
+            "are mapped in the config.",
         ),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the results.")],
@@ -55,6 +56,21 @@ def run(
             help="With --state: count files whose content another day or another file of INPUT has.",
         ),
     ] = False,
+    allow_other_days: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-days",
+            help="With --state: count traffic whose timestamps are mostly of other days.",
+        ),
+    ] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="What one row of INPUT is (`traffic.format`), for instance `openai-chat`; recognised by the "
+            "first rows when not given.",
+        ),
+    ] = None,
 ) -> None:
     """Judge a day of traffic: how each account's coverage grew, how that compares, score and reasons.
 
@@ -66,15 +82,20 @@ def run(
     """
     from coverage_lab.jobs import StateDay, run_job
     from coverage_lab.report import top_accounts_table
+    from coverage_lab.report.notices import notices
 
     settings = configured(config, encoder)
+    if format is not None:
+        settings = settings.with_format(format)
     counted = None
     if state is not None and day is not None:
-        counted = StateDay(state, day.date(), recompute, allow_repeated_files)
+        counted = StateDay(state, day.date(), recompute, allow_repeated_files, allow_other_days)
     elif state is not None or day is not None:
         raise ConfigError("--state and --day: expected both or neither, got one")
-    elif recompute or allow_repeated_files:
-        raise ConfigError("--recompute and --allow-repeated-files: expected --state beside them, got none")
+    elif recompute or allow_repeated_files or allow_other_days:
+        raise ConfigError(
+            "--recompute, --allow-repeated-files, --allow-other-days: expected --state too, got none"
+        )
     worked: set[str] = set()
     with progress_bars() as progress:
 
@@ -86,6 +107,8 @@ def run(
             traffic, output, settings, ray=ray, overwrite=overwrite, state=counted, progress=noted
         )
     out.print(top_accounts_table(output / "accounts.parquet"))
+    for note in notices(manifest):
+        err.print(note, markup=False, highlight=False, soft_wrap=True)
     counts, found = manifest.counts, manifest.discoveries
     out.print(
         f"{counts.rows_in:,} rows in = {counts.rows_used:,} used + {counts.rows_quarantined:,} quarantined; "

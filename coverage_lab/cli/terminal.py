@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import typer
 from rich.console import Console
@@ -30,6 +33,43 @@ out = Console()
 
 
 err = Console(stderr=True)
+
+
+#: What stands for signs that a terminal's encoding lacks; for all others a question mark does.
+_PLAIN: Final = str.maketrans(
+    {
+        **dict.fromkeys("─━═╌┄┈╴╶╸╺", "-"),
+        **dict.fromkeys("│┃║┆┊╵╷╹╻", "|"),
+        **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯┏┓┗┛┡┩╇┳┻╋╞╡╪", "+"),
+        **dict.fromkeys("◆●■▲★•·", "*"),
+        "…": "...",
+        "×": "x",
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "→": "->",
+        "≤": "<=",
+        "≥": ">=",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+    }
+)
+
+
+def write_plainly() -> None:
+    """Have output go on where a terminal or a pipe can't encode a sign: with ASCII in its place."""
+
+    def replacement(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        text = error.object[error.start : error.end].translate(_PLAIN)
+        return "".join(sign if sign.isascii() else "?" for sign in text), error.end
+
+    codecs.register_error("coverage_lab_plain", replacement)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="coverage_lab_plain")
 
 
 class _Rate(ProgressColumn):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coverage_lab.accounts import AccountStates, cells_table, curves_table, measure, trace_prompts
+from coverage_lab.accounts.readable import TextFacts, text_facts
 from coverage_lab.atlas import Atlas
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.cascade import accounts_to_escalate, replace_accounts
@@ -20,7 +22,7 @@ from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import reasons, without_sentence
 from coverage_lab.detect.scorecard import Scorecard, direction
 from coverage_lab.detect.trajectory import Watched, look, trajectory_p, unwatched
-from coverage_lab.detect.verdict import archetype_of, verdict_of
+from coverage_lab.detect.verdict import FEW_TEXTS, UNREADABLE_SHARE, archetype_of, verdict_of
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
@@ -89,6 +91,8 @@ class JudgedAccounts:
         What this look alone saw of the accounts, to be kept until they are looked at again, in the order of
         `accounts`: 0 looks where it does not count. None where it was not asked for, or the scorecard holds
         no accounts as they grew.
+    unreadable : int
+        Prompts without readable text among those that were looked at.
     """
 
     accounts: pa.Table
@@ -96,6 +100,7 @@ class JudgedAccounts:
     cells: pa.Table
     flags: pa.Table
     watched: Watched | None = None
+    unreadable: int = 0
 
 
 def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silent) -> JudgedAccounts:
@@ -107,7 +112,9 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
         Schema `coverage_lab.schema.TRAFFIC`; every account's prompts are all in it. Nothing that is
         answered for one account depends on the others, so `q_value` is null; see `with_q_values`.
     """
-    first = _judge_traced(trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress), judge)
+    facts = text_facts(prompts)
+    states = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
+    first = _judge_traced(states, judge, facts=facts)
     if judge.second is None:
         return first
     escalated = accounts_to_escalate(
@@ -122,10 +129,13 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
         curves=replace_accounts(first.curves, second.curves, escalated),
         cells=replace_accounts(first.cells, second.cells, escalated),
         flags=replace_accounts(first.flags, second.flags, escalated),
+        unreadable=first.unreadable,
     )
 
 
-def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None = None) -> JudgedAccounts:
+def judge_states(
+    states: AccountStates, judge: Judge, *, watched: Watched | None = None, facts: TextFacts | None = None
+) -> JudgedAccounts:
     """Measure and judge account states.
 
     Parameters
@@ -137,6 +147,8 @@ def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None
         no more false alarms than looking once (`coverage_lab.detect.trajectory`), and `p_today` that of this
         look alone. Accounts beyond the horizon that the scorecard knows, or below its first size, keep the
         p-value of this look.
+    facts : TextFacts, optional
+        What today's texts of the accounts tell, which states no longer hold.
 
     Raises
     ------
@@ -145,19 +157,23 @@ def judge_states(states: AccountStates, judge: Judge, *, watched: Watched | None
     """
     if judge.second is not None:
         raise ConfigError("encoder.name: a cascade judges prompts, not account states; choose one encoder")
-    return _judge_traced(states, judge, watched)
+    return _judge_traced(states, judge, watched, facts=facts)
 
 
-def _judge_traced(states: AccountStates, judge: Judge, watched: Watched | None = None) -> JudgedAccounts:
+def _judge_traced(
+    states: AccountStates, judge: Judge, watched: Watched | None = None, *, facts: TextFacts | None = None
+) -> JudgedAccounts:
     """Judge account states by the one stage that `judge` is, whatever its `second`."""
     cells = cells_table(states, judge.atlas)
-    accounts, after = _accounts_table(states, cells, judge, watched)
+    ids = pa.array(states.account_ids, pa.large_string())
+    accounts, after = _accounts_table(states, cells, judge, watched, None if facts is None else facts.of(ids))
     return JudgedAccounts(
         accounts=accounts,
         curves=curves_table(states, judge.atlas),
         cells=cells,
         flags=_flags_table(accounts, judge),
         watched=after,
+        unreadable=0 if facts is None else int(facts.unreadable.sum()),
     )
 
 
@@ -273,7 +289,11 @@ def _share(features: Features, scorecard: Scorecard) -> HarvestedShare:
 
 
 def _accounts_table(
-    states: AccountStates, cells: pa.Table, judge: Judge, watched: Watched | None
+    states: AccountStates,
+    cells: pa.Table,
+    judge: Judge,
+    watched: Watched | None,
+    facts: TextFacts | None,
 ) -> tuple[pa.Table, Watched | None]:
     size = len(states.account_ids)
     measures = measure(states, judge.atlas)
@@ -282,7 +302,8 @@ def _accounts_table(
     if judge.scorecard is not None and size:
         features = features_of(states, measures.values)
         scored = _apply_scorecard(states, features, cells, judge.scorecard, judge, watched)
-    verdicts, archetypes, probabilities, sentences = _verdicts(states.prompts, end_users, scored, judge)
+    told = [None] * size if facts is None else _told_by_texts(facts)
+    verdicts, archetypes, probabilities, sentences = _verdicts(states.prompts, end_users, scored, judge, told)
     columns = {
         "account_id": pa.array(states.account_ids, pa.large_string()),
         "prompts": pa.array(states.prompts),
@@ -309,6 +330,11 @@ def _accounts_table(
         }
         if scored.p_today is not None:
             numbers["p_today"] = scored.p_today
+        # An account that its texts say nothing about is not compared with others.
+        compared = np.array([sentence is None for sentence in told], np.bool_)
+        for name in ("p_value", "p_today"):
+            if name in numbers:
+                numbers[name] = np.where(compared, numbers[name], np.nan)
         columns |= {name: pa.array(x, pa.float64(), from_pandas=True) for name, x in numbers.items()}
         rest = [scored.without[i].score if i in scored.without else None for i in range(size)]
         columns["score_without_top_cells"] = pa.array(rest, pa.float64())
@@ -317,7 +343,11 @@ def _accounts_table(
 
 
 def _verdicts(
-    prompts: NDArray[np.int64], end_users: NDArray[np.int64], scored: _ScorecardOutput | None, judge: Judge
+    prompts: NDArray[np.int64],
+    end_users: NDArray[np.int64],
+    scored: _ScorecardOutput | None,
+    judge: Judge,
+    told: Sequence[str | None],
 ) -> tuple[list[str], list[str], list[float | None], list[list[str]]]:
     """Verdict, archetype, its probability and reasons of each account."""
     calibrated = judge.scorecard.calibrated_prompts if judge.scorecard is not None else (0, 0)
@@ -335,6 +365,7 @@ def _verdicts(
             probable=probable,
             calibrated_prompts=calibrated,
             config=judge.config,
+            told_by_texts=told[i],
         )
         archetype = archetype_of(
             verdict=verdict, prompts=size, end_users=users, probable=probable, config=judge.config
@@ -353,6 +384,27 @@ def _verdicts(
             notes.append(without_sentence(scored.without[i], size, float(scored.score[i])))
         sentences.append(notes)
     return verdicts, archetypes, probabilities, sentences
+
+
+def _told_by_texts(facts: TextFacts) -> list[str | None]:
+    """Why the texts of an account give no ground for a verdict; None where they do."""
+    told: list[str | None] = []
+    for prompts, unreadable, distinct in zip(
+        facts.prompts.tolist(), facts.unreadable.tolist(), facts.distinct.tolist(), strict=True
+    ):
+        sentence = None
+        if unreadable > UNREADABLE_SHARE * prompts:
+            sentence = (
+                f"{unreadable:,} of its {prompts:,} prompts have no readable text (redaction marks, hashes, "
+                "base64, no letters): nothing can be said of what it asks"
+            )
+        elif 0 < distinct <= FEW_TEXTS:
+            sentence = (
+                f"It sent {distinct} {'text' if distinct == 1 else 'different texts'} in {prompts:,} "
+                "prompts, apart from digits, punctuation and case: so few cover nothing"
+            )
+        told.append(sentence)
+    return told
 
 
 def _looks_sentence(p_value: float, p_today: float) -> str:

@@ -13,6 +13,12 @@ GOOD_FAITH = {
 #: How far beyond the calibration accounts' sizes a p-value may still carry a review.
 SIZE_SLACK = 1.5
 
+#: An account with a larger share of prompts without readable text is inconclusive.
+UNREADABLE_SHARE = 0.5
+
+#: An account with no more different texts than these (a health probe, a cron job) is never flagged.
+FEW_TEXTS = 3
+
 
 def verdict_of(
     *,
@@ -22,6 +28,7 @@ def verdict_of(
     probable: tuple[str, float] | None,
     calibrated_prompts: tuple[int, int],
     config: DetectConfig,
+    told_by_texts: str | None = None,
 ) -> tuple[str, list[str]]:
     """Decide what a person should do about an account, and say why where the score alone does not.
 
@@ -37,6 +44,8 @@ def verdict_of(
     calibrated_prompts : (int, int)
         Prompts of the smallest and largest calibration account. An account more than `SIZE_SLACK`
         times outside is compared with accounts unlike it in size: watched at most, never for review.
+    told_by_texts : str or None
+        Why the account's texts give no ground for a verdict: it is inconclusive then, for this reason.
 
     Returns
     -------
@@ -45,6 +54,8 @@ def verdict_of(
     """
     if prompts < config.min_prompts:
         return "inconclusive", [f"Too few prompts to judge: {prompts} (at least {config.min_prompts} needed)"]
+    if told_by_texts is not None:
+        return "inconclusive", [told_by_texts]
     if p_value is None:
         return "inconclusive", ["No benign calibration for this atlas: measures and score only"]
     if p_value > config.watch_p:

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from coverage_lab.config import Frozen, RunConfig, one_line
 from coverage_lab.errors import OutputError
@@ -88,12 +88,26 @@ class SecondStage(Frozen):
 
 
 class Counts(Frozen):
-    """What came in and what came out; `rows_in` is the sum of `rows_used` and `rows_quarantined`.
+    """What came in and what came out; `rows_in` is the sum of the other rows.
 
     Attributes
     ----------
+    rows_left_out : int
+        Rows that are no prompts: by `traffic.filter`, or by the format (spans of another kind, embeddings).
+    rows_same_turn : int
+        Further calls of an agent's loop under a user turn that is counted already.
+    prompts_repaired : int
+        Prompts in which half a surrogate pair was replaced.
+    prompts_unreadable : int
+        Prompts without readable text: redaction marks, hashes, base64, no letters.
+    fields_dropped : dict
+        By column that no score uses: unusable values, which are null.
+    days : dict
+        Usable rows of each day.
     quarantine_reasons : dict
         Rows of each reason (`coverage_lab.schema.QUARANTINE_REASONS`).
+    quarantine_details : dict
+        The commonest detail of each reason.
     as_of : str
         The run's 'now', ISO 8601: later timestamps were quarantined.
     """
@@ -102,9 +116,16 @@ class Counts(Frozen):
     rows_used: int
     rows_quarantined: int
     quarantine_reasons: dict[str, int]
+    quarantine_details: dict[str, str] = Field(default_factory=dict)
     accounts: int
     buckets: int
     as_of: str
+    rows_left_out: int = 0
+    rows_same_turn: int = 0
+    prompts_repaired: int = 0
+    prompts_unreadable: int = 0
+    fields_dropped: dict[str, int] = Field(default_factory=dict)
+    days: dict[date, int] = Field(default_factory=dict)
 
 
 class Discoveries(Frozen):
@@ -222,6 +243,13 @@ class Manifest(Frozen):
         Of this process, in MiB; workers not counted.
     versions : dict
         Of this package, Python and the libraries that are installed.
+    format : str
+        What the input's rows were taken for: a `traffic.format`, or `messages`, a table whose prompt column
+        holds chat messages.
+    format_note : str or None
+        The same in a sentence, where the prompt is not a column's plain text.
+    skipped_files : dict
+        Files beside the traffic that hold something else, with the reason.
     state : StateUsed or None
         None for a run without state: `run.json` lacks the key then.
     """
@@ -243,7 +271,14 @@ class Manifest(Frozen):
     peak_memory_mb: int
     execution: Execution
     versions: dict[str, str]
+    format: str = "table"
+    format_note: str | None = None
+    skipped_files: dict[str, str] = Field(default_factory=dict)
     state: StateUsed | None = None
+
+    def __getitem__(self, name: str) -> object:
+        """Value that `run.json` has under a key."""
+        return self.model_dump(mode="json")[name]
 
     def to_json(self) -> str:
         """Text of `run.json`."""

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from coverage_lab.accounts import trace_prompts
+from coverage_lab.accounts.readable import text_facts
 from coverage_lab.accounts.table import states_to_table
 from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts, judge_states
 from coverage_lab.files.atomic import disk_errors, synced
-from coverage_lab.jobs.ingest import Bucket
+from coverage_lab.jobs.ingest import UNREADABLE, Bucket
 from coverage_lab.progress import Progress, silent
 from coverage_lab.state.day import STATES_FILE, StatePlan, write_read
 from coverage_lab.state.files import Read, write_states
@@ -49,6 +50,9 @@ def work_bucket(
             judged, day = judge_prompts(prompts, judge, progress=progress), None
         else:
             judged, day = _judge_with_days(prompts, judge, plan, progress=progress)
+    if judged.unreadable:
+        metadata = {**(quarantined.schema.metadata or {}), UNREADABLE: str(judged.unreadable)}
+        quarantined = quarantined.replace_schema_metadata(metadata)
     tables = {
         "accounts": judged.accounts,
         "curves": judged.curves,
@@ -79,7 +83,12 @@ def _judge_with_days(
     today = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
     model_id = judge.model_id
     merged = plan.merged(today, dim=judge.encoder.dim, model_id=model_id)
-    judged = judge_states(merged.states, replace(judge, config_id=plan.config_id), watched=merged.watched)
+    judged = judge_states(
+        merged.states,
+        replace(judge, config_id=plan.config_id),
+        watched=merged.watched,
+        facts=text_facts(prompts),
+    )
     rows = with_looks(states_to_table(today), judged.watched, model_id=model_id)
     return judged, (rows, merged.read)
 

@@ -27,6 +27,12 @@ _SCHEMAS = {"accounts": ACCOUNTS, "flags": FLAGS, "curves": CURVES, "cells": CEL
 _STREAMED = ("curves", "cells", "quarantine")
 
 
+def gather_quarantine(folder: OutputFolder, parts: Sequence[Path]) -> None:
+    """Put the unusable rows alone in the output folder, for a run that has failed."""
+    files = [folder.work / "quarantine.parquet", *(part / "quarantine.parquet" for part in parts)]
+    _stream(folder, "quarantine", files)
+
+
 def gather(
     folder: OutputFolder,
     parts: Sequence[Path],
@@ -58,13 +64,17 @@ def gather(
     files["quarantine"].insert(0, folder.work / "quarantine.parquet")
     for name in _STREAMED:
         checkpoint(f"gather {name}")
-        with (
-            folder.whole_file(f"{name}.parquet") as target,
-            pq.ParquetWriter(target, _SCHEMAS[name], compression="zstd") as writer,
-        ):
-            for file in files[name]:
-                for batch in pq.ParquetFile(file).iter_batches():
-                    writer.write_batch(batch)
+        _stream(folder, name, files[name])
+
+
+def _stream(folder: OutputFolder, name: str, files: Sequence[Path]) -> None:
+    with (
+        folder.whole_file(f"{name}.parquet") as target,
+        pq.ParquetWriter(target, _SCHEMAS[name], compression="zstd") as writer,
+    ):
+        for file in files:
+            for batch in pq.ParquetFile(file).iter_batches():
+                writer.write_batch(batch)
 
 
 def _q_values(files: Sequence[Path], config: DetectConfig) -> pa.Array:

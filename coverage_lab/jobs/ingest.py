@@ -13,10 +13,11 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.errors import CoverageLabError, TrafficError
-from coverage_lab.files.atomic import disk_errors, read_value, synced, whole_file, write_value
+from coverage_lab.files.atomic import as_json, disk_errors, read_value, synced, whole_file, write_value
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.ray.scheduler import Failure, Job, run_jobs, without_text
 from coverage_lab.progress import Progress
@@ -33,7 +34,8 @@ from coverage_lab.traffic import (
     read_pieces,
     ready_buckets,
 )
-from coverage_lab.traffic.buckets import account_hashes
+from coverage_lab.traffic.batch import Tallies
+from coverage_lab.traffic.buckets import SAME_TURN, account_hashes
 from coverage_lab.traffic.sources import size_of
 from coverage_lab.untrusted.text import shown
 
@@ -45,8 +47,10 @@ MOST_SHARES = 2048
 #: Shares that each reader gets, so that one with slow files doesn't keep the others waiting.
 SHARES_A_READER = 8
 
-#: Key of a ready bucket's count of rows, in the metadata of its quarantine.
-_ROWS_IN = b"rows_in"
+#: Key of a ready bucket's tallies, in the metadata of its quarantine.
+_TALLIES = b"tallies"
+#: Key of a bucket's prompts without readable text, in the metadata of its part's quarantine.
+UNREADABLE = b"unreadable"
 
 
 class Bucket(Protocol):
@@ -98,16 +102,19 @@ class ReadyBucket:
     def read(self, source_names: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Validate the files; quarantined are unusable rows, in their order, then repeated requests.
 
-        The metadata of the quarantined say how many rows were read, for `rows_of_ready`.
+        The metadata of the quarantined say what was counted, for `tallies_of_parts`.
         """
-        good, bad, rows = [TRAFFIC.empty_table()], [QUARANTINE.empty_table()], 0
+        good, bad, tallies = [TRAFFIC.empty_table()], [QUARANTINE.empty_table()], Tallies()
         for batch in read_pieces(self.pieces, self.config, as_of=self.as_of):
             good.append(batch.good)
             bad.append(batch.quarantined)
-            rows += batch.rows_in
+            tallies += Tallies.of(batch, self.config.timezone)
         prompts, repeated = drop_repeated_requests(pa.concat_tables(good), source_names)
         quarantined = pa.concat_tables([*bad, repeated])
-        return prompts, quarantined.replace_schema_metadata({_ROWS_IN: str(rows)})
+        told = as_json(TypeAdapter(Tallies).dump_python(tallies, mode="json"))
+        return prompts, quarantined.replace_schema_metadata(
+            {**(repeated.schema.metadata or {}), _TALLIES: told}
+        )
 
 
 @dataclass(frozen=True)
@@ -116,13 +123,13 @@ class Reading:
 
     Attributes
     ----------
-    rows_in : int or None
-        Rows read; None where buckets read them only when they are worked on.
+    tallies : Tallies or None
+        What was counted; None where buckets read their rows only when they are worked on.
     as_of : str
         The run's 'now'.
     """
 
-    rows_in: int | None
+    tallies: Tallies | None
     as_of: str
     buckets: tuple[Bucket, ...]
 
@@ -166,17 +173,18 @@ def read_input(
             _join_quarantine(folder, 0)  # theirs is in their parts
         resolved = [tuple(_resolved(piece) for piece in pieces) for pieces in ready]
         buckets = tuple(ReadyBucket(at, pieces, config.traffic, as_of) for at, pieces in enumerate(resolved))
-        return Reading(rows_in=None, as_of=as_of.isoformat(), buckets=buckets)
+        return Reading(tallies=None, as_of=as_of.isoformat(), buckets=buckets)
     shares, count = _shares(planned, sources), planned.buckets
     spread = folder.work / "buckets"
     read = folder.work / "spread.json"
     if not read.exists():
-        rows = _read_shares(shares, count, as_of, config, folder, readers=readers, progress=progress)
+        _read_shares(shares, count, as_of, config, folder, readers=readers, progress=progress)
         with disk_errors(folder.path):
             _join_quarantine(folder, len(shares))
-            write_value(read, _Rows(rows))
+            folders = (_share_folder(spread, at) for at in range(len(shares)))
+            write_value(read, sum(map(_tallies_of, folders), Tallies()))
     return Reading(
-        rows_in=read_value(read, _Rows).rows_in,
+        tallies=read_value(read, Tallies),
         as_of=as_of.isoformat(),
         buckets=tuple(SpreadBucket(at, spread.resolve(), len(shares)) for at in range(count)),
     )
@@ -197,8 +205,8 @@ def read_share(
     The folder appears whole or not at all, so that one that exists is done. Returns its rows.
     """
     if target.exists():
-        return _rows_of(target)
-    rows = 0
+        return _tallies_of(target).rows_in
+    tallies = Tallies()
     with disk_errors(output):
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         try:
@@ -208,20 +216,20 @@ def read_share(
                 pq.ParquetWriter(refused_path, QUARANTINE, compression="zstd") as refused,
             ):
                 for batch in read_pieces(pieces, config, as_of=as_of):
-                    rows += batch.rows_in
+                    tallies += Tallies.of(batch, config.timezone)
                     writer.write(batch.good)
                     if batch.quarantined.num_rows:
                         refused.write_table(batch.quarantined)
-                    rows_read(rows)
+                    rows_read(tallies.rows_in)
             synced(refused_path)
-            write_value(temporary / "share.json", _Rows(rows))
+            write_value(temporary / "share.json", tallies)
             temporary.replace(target)
         except OSError:
             if not target.exists():  # else one that was taken for lost did it all the same
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return rows
+    return tallies.rows_in
 
 
 class ReaderActor:
@@ -249,10 +257,17 @@ class ReaderActor:
             )
 
 
-def rows_of_ready(parts: Sequence[Path]) -> int:
-    """Rows that ready buckets read, by what their finished parts say."""
-    metadata = (pq.read_schema(part / "quarantine.parquet").metadata for part in parts)
-    return sum(int(found[_ROWS_IN]) for found in metadata)
+def tallies_of_parts(parts: Sequence[Path], read: Tallies | None) -> Tallies:
+    """What was counted in all: by the readers (`read`), or by ready buckets, and by what works on buckets."""
+    total = Tallies() if read is None else read
+    for part in parts:
+        metadata = pq.read_schema(part / "quarantine.parquet").metadata or {}
+        if read is None:
+            total += TypeAdapter(Tallies).validate_json(metadata[_TALLIES])
+        total += Tallies(
+            same_turn=int(metadata.get(SAME_TURN, 0)), unreadable=int(metadata.get(UNREADABLE, 0))
+        )
+    return total
 
 
 def check_accounts_apart(parts: Sequence[Path], buckets: Sequence[Bucket], sources: Sequence[Source]) -> None:
@@ -287,13 +302,6 @@ def check_accounts_apart(parts: Sequence[Path], buckets: Sequence[Bucket], sourc
 
 def _accounts(part: Path) -> pa.ChunkedArray:
     return pq.read_table(part / "accounts.parquet", columns=["account_id"])["account_id"]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """How many rows were read, beside what came of them."""
-
-    rows_in: int
 
 
 @dataclass(frozen=True)
@@ -360,7 +368,7 @@ def _read_shares(
             shutil.rmtree(leftover, ignore_errors=True)
             leftover.unlink(missing_ok=True)
     targets = [_share_folder(spread, at) for at in range(len(shares))]
-    rows = sum(_rows_of(target) for target in targets if target.exists())
+    rows = sum(_tallies_of(target).rows_in for target in targets if target.exists())
     todo = [(share, target) for share, target in zip(shares, targets, strict=True) if not target.exists()]
     if readers is None:
         for share, target in todo:
@@ -445,8 +453,8 @@ def _share_folder(spread: Path, share: int) -> Path:
     return spread / f"share-{share:05d}"
 
 
-def _rows_of(target: Path) -> int:
-    return read_value(target / "share.json", _Rows).rows_in
+def _tallies_of(target: Path) -> Tallies:
+    return read_value(target / "share.json", Tallies)
 
 
 def _join_quarantine(folder: OutputFolder, shares: int) -> None:

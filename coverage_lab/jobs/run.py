@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 import coverage_lab
 from coverage_lab.atlas import Atlas
-from coverage_lab.config import RunConfig
+from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.detect import Judge, Scorecard
 from coverage_lab.detect.load import load_judge, resolve_config, threads_of
 from coverage_lab.encoders import Encoder
-from coverage_lab.errors import ConfigError, CoverageLabError
+from coverage_lab.errors import ConfigError, CoverageLabError, TrafficError
 from coverage_lab.files.atomic import disk_errors
 from coverage_lab.files.manifest import (
     AtlasUsed,
@@ -42,8 +42,8 @@ from coverage_lab.files.manifest import (
 from coverage_lab.files.output_folder import REPORT, OutputFolder
 from coverage_lab.files.table_rows import batches
 from coverage_lab.jobs.bucket import work_bucket
-from coverage_lab.jobs.combine import discoveries, gather
-from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, rows_of_ready
+from coverage_lab.jobs.combine import discoveries, gather, gather_quarantine
+from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, tallies_of_parts
 from coverage_lab.jobs.ray.bucket_stage import work_on_ray
 from coverage_lab.jobs.ray.cluster import ray_cluster
 from coverage_lab.platforms import check_platform, peak_memory_mb
@@ -52,6 +52,12 @@ from coverage_lab.report import write_report
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
 from coverage_lab.state.day import DayRun, StateDay, prompts_of
 from coverage_lab.traffic import Source, check_sources, find_sources
+from coverage_lab.traffic.batch import Tallies
+from coverage_lab.traffic.checks import Checked
+from coverage_lab.traffic.remedies import commonest
+
+#: A run that counts a day needs at least this share of its rows to be of that day.
+_SHARE_OF_DAY = 0.5
 
 _LIBRARIES = (
     "numpy",
@@ -69,7 +75,7 @@ _LIBRARIES = (
 
 
 def run_job(
-    traffic: str | Path,
+    traffic: str | Path | Sequence[str | Path],
     output: Path,
     config: RunConfig,
     *,
@@ -83,8 +89,8 @@ def run_job(
 
     Parameters
     ----------
-    traffic : str or Path
-        File, folder or glob (`coverage_lab.traffic.find_sources`).
+    traffic : str, Path or sequence of them
+        File, folder, glob or address (`coverage_lab.traffic.find_sources`).
     output : Path
         Folder for the tables, `run.json` and `report.html`. A run that was interrupted there goes on;
         one that was finished there is only read.
@@ -115,8 +121,8 @@ def run_job(
     check_platform()
     clock = _Clock()
     config = resolve_config(config, on_ray=ray)
-    sources = find_sources(traffic)
-    check_sources(sources, config.traffic)
+    checked = check_sources(find_sources(traffic), config.traffic)
+    sources: list[Source] = list(checked.sources)
     threads = threads_of(config)
     with clock.stage("load"):
         judge = load_judge(config, threads=threads, progress=progress)
@@ -144,6 +150,8 @@ def run_job(
                 # A reader takes one CPU, an actor of the next stage `threads` of them.
                 readers = config.job.ray.actors * threads if ray else None
                 read = read_input(sources, config, folder, readers=readers, progress=progress)
+                if read.tallies is not None:
+                    _check_usable(folder, [], read.tallies, config.traffic, state)
             names = [source.name for source in sources]
             checkpoint("work")
             with clock.stage("encode_and_judge"):
@@ -153,10 +161,11 @@ def run_job(
         checkpoint("gather")
         with clock.stage("gather"), disk_errors(output):
             check_accounts_apart(parts, read.buckets, sources)
+            tallies = tallies_of_parts(parts, read.tallies)
+            _check_usable(folder, parts, tallies, config.traffic, state)
             gather(folder, parts, judge.config, checkpoint=checkpoint)
-            rows_in = rows_of_ready(parts) if read.rows_in is None else read.rows_in
             own = None if day is None else prompts_of(parts)
-            outcome = _outcome(output, rows_in, read, judge, own_prompts=own)
+            outcome = _outcome(output, tallies, read, judge, own_prompts=own)
         state_used = None
         if day is not None:
             checkpoint("commit")
@@ -165,7 +174,7 @@ def run_job(
                 state_used = day.commit(parts, placed=placed, checkpoint=checkpoint)
         manifest = _manifest(
             key,
-            str(traffic),
+            str(traffic) if isinstance(traffic, str | Path) else ", ".join(map(str, traffic)),
             config,
             judge,
             outcome,
@@ -174,6 +183,7 @@ def run_job(
             ray=ray,
             devices=devices,
             state=state_used,
+            checked=checked,
         )
         checkpoint("report")
         with clock.stage("report"), disk_errors(output):
@@ -263,6 +273,56 @@ def _work(
     return parts, {judge.device}
 
 
+def _check_usable(
+    folder: OutputFolder,
+    parts: Sequence[Path],
+    tallies: Tallies,
+    config: TrafficConfig,
+    state: StateDay | None,
+) -> None:
+    """Fail a run that can use too few of its rows, or most of whose rows are of another day than it counts.
+
+    Its unusable rows are written to the output folder; nothing else is.
+
+    Raises
+    ------
+    TrafficError
+        No row, or a smaller share than `traffic.min_used_share`, can be used.
+    ConfigError
+        Less than half of the rows are of the day.
+    """
+    rows = tallies.rows_in - tallies.left_out - tallies.same_turn
+    files = [folder.work / "quarantine.parquet", *(part / "quarantine.parquet" for part in parts)]
+    refused = sum(pq.read_metadata(file).num_rows for file in files)
+    if not rows or rows == refused or rows - refused < config.min_used_share * rows:
+        with disk_errors(folder.path):
+            gather_quarantine(folder, parts)
+        raise TrafficError(_why_unusable(folder.path, rows, refused, tallies.left_out, config))
+    if state is None or state.allow_other_days:
+        return
+    of_day, total = tallies.days.get(state.day, 0), sum(tallies.days.values())
+    if of_day < _SHARE_OF_DAY * total:
+        found = sorted(tallies.days.items(), key=lambda pair: (-pair[1], pair[0]))
+        days = ", ".join(f"{day} ({count:,} rows)" for day, count in found[:5])
+        raise ConfigError(
+            f"--day {state.day}: {of_day:,} of {total:,} rows are of that day; days found: {days}"
+            f"{' and others' if len(found) > 5 else ''}; give the right --day, or --allow-other-days"
+        )
+
+
+def _why_unusable(output: Path, rows: int, refused: int, left_out: int, config: TrafficConfig) -> str:
+    if not rows:
+        without = f" ({left_out:,} were left out by traffic.filter or the format)" if left_out else ""
+        return (
+            f"input: no row to judge{without}; expected at least one, see traffic.format and traffic.filter"
+        )
+    return (
+        f"input: {rows - refused:,} of {rows:,} rows can be used, expected a share of at least "
+        f"{config.min_used_share:g} (traffic.min_used_share); {commonest(_details(output))}; "
+        f"all are in {output / 'quarantine.parquet'}"
+    )
+
+
 @dataclass(frozen=True)
 class _Outcome:
     """What came out of a run, for its manifest."""
@@ -273,38 +333,60 @@ class _Outcome:
     escalated: Escalated | None
 
 
-def _outcome(output: Path, rows_in: int, read: Reading, judge: Judge, *, own_prompts: int | None) -> _Outcome:
+def _outcome(
+    output: Path, tallies: Tallies, read: Reading, judge: Judge, *, own_prompts: int | None
+) -> _Outcome:
     """Count what came out, and check that nothing was lost or counted twice.
 
     `own_prompts` counts the prompts of the run's own day where accounts are judged by the days before too;
     None where they are judged by this run alone.
     """
     accounts = pq.read_table(output / "accounts.parquet", columns=["prompts", "q_value"])
-    reasons = _tally(output / "quarantine.parquet", "reason")
+    details = _details(output)
+    reasons: Counter[str] = Counter()
+    for (reason, _), number in details.items():
+        reasons[reason] += number
     verdicts = _tally(output / "accounts.parquet", "verdict")
     used = own_prompts
     if used is None:
         used = pc.sum(accounts["prompts"]).as_py() or 0
     quarantined = sum(reasons.values())
-    if rows_in != used + quarantined:
+    if tallies.rows_in != used + quarantined + tallies.left_out + tallies.same_turn:
         raise CoverageLabError(
-            f"counts do not add up: {rows_in} rows in, {used} used + {quarantined} quarantined; "
-            "this is a bug, the tables can't be trusted"
+            f"counts do not add up: {tallies.rows_in} rows in, {used} used + {quarantined} quarantined + "
+            f"{tallies.left_out} left out + {tallies.same_turn} further calls; this is a bug, "
+            "the tables can't be trusted"
         )
     return _Outcome(
         counts=Counts(
-            rows_in=rows_in,
+            rows_in=tallies.rows_in,
             rows_used=used,
             rows_quarantined=quarantined,
             quarantine_reasons=dict(sorted(reasons.items())),
+            # From the rarest to the commonest, so that of a reason's details the commonest stays.
+            quarantine_details={reason: detail for (reason, detail), _ in reversed(details.most_common())},
             accounts=accounts.num_rows,
             buckets=len(read.buckets),
             as_of=read.as_of,
+            rows_left_out=tallies.left_out,
+            rows_same_turn=tallies.same_turn,
+            prompts_repaired=tallies.repaired,
+            prompts_unreadable=tallies.unreadable,
+            fields_dropped=tallies.dropped,
+            days=tallies.days,
         ),
         verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
         discoveries=discoveries(accounts, judge.stages[-1].scorecard, over_time=own_prompts is not None),
         escalated=_escalated(output / "accounts.parquet", judge),
     )
+
+
+def _details(output: Path) -> Counter[tuple[str, str]]:
+    """Quarantined rows of each reason and detail."""
+    found: Counter[tuple[str, str]] = Counter()
+    for batch in batches(output / "quarantine.parquet", ["reason", "detail"]):
+        found.update(zip(batch["reason"].to_pylist(), batch["detail"].to_pylist(), strict=True))
+    return found
 
 
 def _escalated(accounts: Path, judge: Judge) -> Escalated | None:
@@ -338,6 +420,7 @@ def _manifest(
     ray: bool,
     devices: set[str],
     state: StateUsed | None,
+    checked: Checked,
 ) -> Manifest:
     second = judge.second
     # Left to the actors' GPUs, if the resolved config still says so.
@@ -371,6 +454,9 @@ def _manifest(
         peak_memory_mb=peak_memory_mb(),
         execution=Execution(ray=ray, threads=threads, machine=platform.machine()),
         versions=_versions(),
+        format=checked.format,
+        format_note=checked.sentence,
+        skipped_files=dict(checked.skipped),
         state=state,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 from pydantic import (
     BaseModel,
@@ -24,7 +24,6 @@ from pydantic_core import PydanticCustomError
 
 from coverage_lab.service.limits import Limits
 from coverage_lab.service.refusal import RefusalError
-from coverage_lab.traffic.reading import parse_line
 
 _Text = Annotated[object, WithJsonSchema({"type": "string"})]
 _OptionalText = Annotated[object, WithJsonSchema({"type": ["string", "null"], "default": None})]
@@ -169,9 +168,13 @@ def parse_request(body: bytes, limits: Limits) -> ScoreRequest:
         raise RefusalError(422, "invalid_request", _first_problem(error)) from None
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
 def _parsed(body: bytes) -> object:
     try:
-        return parse_line(body)
+        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         problem = f"body is not UTF-8 (byte {error.start})"
     except json.JSONDecodeError as error:

@@ -69,12 +69,15 @@ class StateDay:
         Replace what another run counted for this day.
     allow_repeated_files : bool
         Count files whose content another day, or another file of this input, has.
+    allow_other_days : bool
+        Count traffic of which most is of other days.
     """
 
     state: str | Path
     day: date
     recompute: bool = False
     allow_repeated_files: bool = False
+    allow_other_days: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ MAX_BUCKETS: Final = 4096
 _OTHER_FILES: Final = 256
 #: Table bytes that a writer holds back, so that buckets get few and long record batches.
 _HELD_BYTES: Final = 32 * 2**20
+#: Key of the number of further calls, in the metadata of a bucket's quarantine.
+SAME_TURN: Final = b"same_turn"
 
 
 def bucket_of(account_ids: pa.Array | pa.ChunkedArray, buckets: int) -> NDArray[np.int64]:
@@ -261,7 +263,9 @@ def read_bucket(path: Path | Sequence[Path], source_names: Sequence[str]) -> tup
     Returns
     -------
     traffic
-        `schema.TRAFFIC`, sorted by (account_id, timestamp, source, row).
+        `schema.TRAFFIC`, sorted by (account_id, timestamp, source, row), without the further calls of an
+        agent's loop: requests that go on after a user turn that an earlier request of the account asked.
+        The metadata of the quarantined say how many they were, if any.
     quarantined
         `schema.QUARANTINE`: rows whose (account_id, request_id) an earlier row of that order has, as
         `duplicate_request`, in that order. A null request_id repeats nothing.
@@ -308,21 +312,27 @@ def drop_repeated_requests(prompts: pa.Table, source_names: Sequence[str]) -> tu
         prompts, sort_keys=[(name, "ascending") for name in ("account_id", "timestamp", "source", "row")]
     )
     table = prompts.take(order).combine_chunks()
-    repeated = _repeats(table)
-    if not repeated.any():
-        return table, QUARANTINE.empty_table()
-    return table.filter(pa.array(~repeated)), _quarantined(table.filter(pa.array(repeated)), source_names)
+    repeated = _repeats(table, "request_id")
+    quarantined = QUARANTINE.empty_table()
+    if repeated.any():
+        quarantined = _quarantined(table.filter(pa.array(repeated)), source_names)
+        table = table.filter(pa.array(~repeated))
+    further = table.column("continued").fill_null(False).to_numpy() & _repeats(table, "turn")
+    if further.any():
+        table = table.filter(pa.array(~further))
+        quarantined = quarantined.replace_schema_metadata({SAME_TURN: str(int(further.sum()))})
+    return table, quarantined
 
 
-def _repeats(table: pa.Table) -> NDArray[np.bool_]:
-    """True for rows whose account has an earlier row with the same request_id."""
+def _repeats(table: pa.Table, column: str) -> NDArray[np.bool_]:
+    """True for rows whose account has an earlier row with the same value in a column."""
     repeated = np.ones(table.num_rows, np.bool_)
-    known = table.column("request_id").is_valid().to_numpy()
+    known = table.column(column).is_valid().to_numpy()
     repeated[~known] = False
     rows = np.flatnonzero(known)
     if rows.size:
         requests, accounts = (
-            table.column(name).combine_chunks().dictionary_encode() for name in ("request_id", "account_id")
+            table.column(name).combine_chunks().dictionary_encode() for name in (column, "account_id")
         )
         account = accounts.indices.to_numpy().astype(np.int64)[rows]
         request = requests.indices.fill_null(0).to_numpy().astype(np.int64)[rows]

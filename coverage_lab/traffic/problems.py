@@ -31,6 +31,13 @@ class Failures:
     def __init__(self, rows: int) -> None:
         self._codes: NDArray[np.int32] = np.zeros(rows, np.int32)
         self._kinds: list[tuple[str, str]] = []
+        self.dropped: dict[str, int] = {}
+        self.repaired = 0
+
+    def drop(self, mask: NDArray[np.bool_], column: str) -> None:
+        """Count values of a column that no score uses, which become null without costing their rows."""
+        if count := int(mask.sum()):
+            self.dropped[column] = self.dropped.get(column, 0) + count
 
     def mark(self, mask: NDArray[np.bool_], reason: str, detail: str) -> None:
         """Give the rows of `mask` this problem, but for those that have one already."""
@@ -78,6 +85,10 @@ def wrong_type(column: str, expected: str, got: str) -> tuple[str, str]:
     return "wrong_type", f"{column}: expected {expected}, got {shown(got, 60)}"
 
 
+#: Texts that systems write where there is no prompt.
+NOTHING: Final = r"(?i)^\s*(\{\s*\}|\[\s*\]|\"\"|null|none|nan|<na>|undefined)\s*$"
+
+
 def not_a_count(column: str) -> tuple[str, str]:
     """Reason and detail of a number that counts nothing."""
     return "wrong_type", f"{column}: expected a whole number from 0 to 2^63 - 1"
@@ -87,6 +98,11 @@ EMPTY_PROMPT: Final = ("empty_prompt", QUARANTINE_REASONS["empty_prompt"])
 OUT_OF_RANGE: Final = ("timestamp_out_of_range", QUARANTINE_REASONS["timestamp_out_of_range"])
 UNPARSABLE_TIMESTAMP: Final = ("unparsable_timestamp", QUARANTINE_REASONS["unparsable_timestamp"])
 WITHOUT_ZONE: Final = ("timestamp_without_zone", QUARANTINE_REASONS["timestamp_without_zone"])
+NO_SUCH_NUMBER: Final = (
+    "unparsable_timestamp",
+    "timestamp: a number that is no time from 2000 to 2100 in any unit since 1970; traffic.timestamp_unit "
+    "names the unit",
+)
 UNPARSABLE_ROW: Final = ("unparsable_row", QUARANTINE_REASONS["unparsable_row"])
 
 

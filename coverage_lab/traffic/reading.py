@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
+import lzma
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import IO, Final, NoReturn, cast
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +17,17 @@ import pyarrow.parquet as pq
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import TrafficError
 from coverage_lab.traffic.batch import TrafficBatch
-from coverage_lab.traffic.columns import ColumnMapping, check_mapping, partition_constants, resolve
-from coverage_lab.traffic.problems import UNPARSABLE_ROW, not_utf8
+from coverage_lab.traffic.columns import check_mapping, is_text, partition_constants, resolve
+from coverage_lab.traffic.delimited import csv_batches, csv_schema
+from coverage_lab.traffic.formats import FORMATS
+from coverage_lab.traffic.json_values import values
+from coverage_lab.traffic.opening import head_of, open_content
+from coverage_lab.traffic.paths import head
 from coverage_lab.traffic.records import RecordCollector
 from coverage_lab.traffic.shares import Piece, whole_pieces
 from coverage_lab.traffic.sources import Source
 from coverage_lab.traffic.tables import byte_lengths, plain, validate_columns
+from coverage_lab.traffic.text_log import requests
 from coverage_lab.traffic.timestamps import Clock
 from coverage_lab.untrusted.text import first_line, shown
 
@@ -33,7 +37,10 @@ BATCH_BYTES: Final = 64 * 2**20
 #: million times, so its size says nothing of what a number of rows will take.
 _PARQUET_STEP: Final = 128
 _ARROW_MAGIC: Final = b"ARROW1"
-_READ_ERRORS: Final = (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException)
+_READ_ERRORS: Final = (OSError, EOFError, UnicodeDecodeError, zlib.error, lzma.LZMAError, pa.ArrowException)
+#: Rows of nested columns that are Python values at once, and what a nested value is taken for.
+_RECORDS: Final = 1_024
+_ROW_BYTES: Final = 1_024
 
 
 def read_traffic(
@@ -76,8 +83,8 @@ def read_pieces(pieces: Iterable[Piece], config: TrafficConfig, *, as_of: dateti
     clock = Clock.of(config, as_of)
     for piece in pieces:
         with readable(piece.source):
-            if piece.source.format == "jsonl":
-                yield from _read_lines(piece.source, piece.position, config, clock)
+            if piece.source.format in ("jsonl", "log"):
+                yield from _read_values(piece, config, clock, as_of)
             else:
                 yield from _read_columns(piece, config, clock)
 
@@ -115,13 +122,6 @@ def open_arrow(
     return pa.ipc.open_stream(mapped, options=options)
 
 
-def open_lines(source: Source) -> IO[bytes]:
-    """Bytes of a JSON lines file, decompressed."""
-    if source.path.name.lower().endswith(".gz"):
-        return cast("IO[bytes]", gzip.open(source.path, "rb"))
-    return source.path.open("rb")
-
-
 def line_limit(config: TrafficConfig) -> int:
     """Bytes of the longest line that is looked at.
 
@@ -131,79 +131,68 @@ def line_limit(config: TrafficConfig) -> int:
     return 6 * config.max_prompt_bytes + 2**20
 
 
-def lines(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
-    """Lines without their ends; None for one of more than `limit` bytes, which is never held whole."""
-    first = True
-    while line := stream.readline(limit + 2):
-        if first:
-            line, first = line.removeprefix(b"\xef\xbb\xbf"), False
-        content = line.rstrip(b"\r\n")
-        if len(content) <= limit and (line.endswith(b"\n") or len(line) <= limit):
-            yield content
-            continue
-        while line and not line.endswith(b"\n"):
-            line = stream.readline(2**16)
-        yield None
-
-
-def parse_line(line: bytes) -> object:
-    """Parse JSON text.
-
-    Raises
-    ------
-    UnicodeDecodeError
-        Not UTF-8.
-    ValueError, RecursionError
-        Not JSON (NaN and infinities are not), or nested too deeply to be a row.
-    """
-    return json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _read_lines(source: Source, position: int, config: TrafficConfig, clock: Clock) -> Iterator[TrafficBatch]:
-    collector = RecordCollector(
-        config,
-        clock,
-        source=position,
-        source_name=source.name,
-        constants=partition_constants(source, config),
-    )
+def open_values(source: Source, config: TrafficConfig, as_of: datetime | None) -> Iterator[tuple[int, Any]]:
+    """Records of a JSON file or a text log with their places; what gives none is `Unreadable`."""
     limit = line_limit(config)
+    with open_content(source.path) as stream:
+        if source.format == "log":
+            yield from requests(stream, limit, as_of)
+        else:
+            yield from values(stream, head_of(source), limit)
+
+
+def _read_values(
+    piece: Piece, config: TrafficConfig, clock: Clock, as_of: datetime
+) -> Iterator[TrafficBatch]:
+    collector = _collector(piece, config, clock)
     held = 0
-    with open_lines(source) as stream:
-        for row, line in enumerate(lines(stream, limit)):
-            if line is None:
-                collector.refuse(row, "prompt_too_long", f"line has more than {limit} bytes")
-            elif line.strip():
-                held += len(line)
-                _add_line(collector, row, line)
-            if len(collector) >= config.batch_rows or held >= BATCH_BYTES:
-                yield collector.batch()
-                held = 0
+    for row, value in open_values(piece.source, config, as_of):
+        collector.add(row, value)
+        held += _ROW_BYTES if not isinstance(value, dict) else sum(map(_size, value.values()))
+        if len(collector) >= config.batch_rows or held >= BATCH_BYTES:
+            yield collector.batch()
+            held = 0
     if len(collector):
         yield collector.batch()
 
 
-def _add_line(collector: RecordCollector, row: int, line: bytes) -> None:
-    try:
-        record = parse_line(line)
-    except UnicodeDecodeError:
-        collector.refuse(row, *not_utf8("line"))
-    except (ValueError, RecursionError):
-        collector.refuse(row, *UNPARSABLE_ROW)
-    else:
-        collector.add(row, record)
+def _size(value: object) -> int:
+    """Roughly the bytes that a value of a row takes."""
+    return len(value) if isinstance(value, str) else 16 if not isinstance(value, list | dict) else _ROW_BYTES
+
+
+def _collector(piece: Piece, config: TrafficConfig, clock: Clock) -> RecordCollector:
+    return RecordCollector(
+        config,
+        clock,
+        source=piece.position,
+        source_name=piece.source.name,
+        constants=partition_constants(piece.source, config),
+        shape=piece.source.shape,
+    )
 
 
 def _read_columns(piece: Piece, config: TrafficConfig, clock: Clock) -> Iterator[TrafficBatch]:
     source = piece.source
-    layout, row, batches = (
-        _parquet_batches(piece, config) if source.format == "parquet" else _arrow_batches(source, config)
-    )
+    bad_rows: list[int] = []
+    names = column_names(source)
+    layout = resolve(names, source, config) if source.shape not in FORMATS else None
+    wanted = None if layout is None else sorted(set(layout.fields.values()) | _filter_columns(names, config))
+    row, batches = column_batches(piece, config, wanted, bad_rows)
+    collector = None
+    if layout is None or layout.nested or source.shape == "messages":
+        collector = _collector(piece, config, clock)
     for batch in batches:
+        if layout is None or collector is not None:
+            assert collector is not None
+            for start in range(0, batch.num_rows, _RECORDS):
+                part = batch.slice(start, _RECORDS)
+                for at, record in enumerate(records(part), row + start):
+                    collector.add(at, record)
+                if len(collector) >= config.batch_rows or batch.nbytes >= BATCH_BYTES // 4:
+                    yield collector.batch()
+            row += batch.num_rows
+            continue
         arrays = {
             ours: plain(batch.column(batch.schema.get_field_index(theirs)))
             for ours, theirs in layout.fields.items()
@@ -220,6 +209,74 @@ def _read_columns(piece: Piece, config: TrafficConfig, clock: Clock) -> Iterator
                 first_row=row + start,
             )
         row += batch.num_rows
+    collector = collector or _collector(piece, config, clock)
+    for at in bad_rows:
+        collector.refuse(at, "unparsable_row", "the line has another number of columns than the first")
+    if len(collector):
+        yield collector.batch()
+
+
+def _filter_columns(names: Sequence[str], config: TrafficConfig) -> set[str]:
+    if isinstance(config.filter, str):
+        return set(names)
+    return {name for path in config.filter for name in (path, head(path)) if name in names}
+
+
+def records(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows of a batch as Python values: text where it is UTF-8, else bytes; times in microseconds."""
+    columns = []
+    for array in batch.columns:
+        array = plain(array)
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if pa.types.is_timestamp(array.type) and array.type.unit == "ns":
+            array = array.cast(pa.timestamp("us", tz=array.type.tz), safe=False)
+        if is_text(array.type):
+            try:
+                array = array.cast(pa.large_binary()).cast(pa.large_string())
+            except pa.ArrowInvalid:
+                columns.append([_decoded(value) for value in array.to_pylist()])
+                continue
+        columns.append(array.to_pylist())
+    names = batch.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _decoded(value: bytes | None) -> str | bytes | None:
+    try:
+        return value.decode("utf-8") if value is not None else None
+    except UnicodeDecodeError:
+        return value
+
+
+def column_names(source: Source) -> list[str]:
+    """Names of a columnar file's columns, in order."""
+    return list(schema_of(source).names)
+
+
+def schema_of(source: Source) -> pa.Schema:
+    """Schema of a columnar file; all columns of a CSV file are text."""
+    if source.format == "parquet":
+        with parquet_file(source) as file:
+            return file.schema_arrow
+    if source.format == "csv":
+        return csv_schema(source)
+    with pa.memory_map(str(source.path)) as mapped:
+        return open_arrow(mapped).schema
+
+
+def column_batches(
+    piece: Piece, config: TrafficConfig, wanted: Sequence[str] | None, bad_rows: list[int]
+) -> tuple[int, Iterator[pa.RecordBatch]]:
+    """Place of the first row, and the record batches of the `wanted` columns (all when None).
+
+    Rows of CSV that have another number of columns are no rows of a batch; `bad_rows` gets their places.
+    """
+    if piece.source.format == "parquet":
+        return _parquet_batches(piece, config, wanted)
+    if piece.source.format == "csv":
+        return 0, csv_batches(piece.source, wanted, line_limit(config), bad_rows)
+    return 0, _arrow_batches(piece.source, wanted)
 
 
 def _pieces(prompts: pa.Array | None, rows: int, batch_rows: int) -> Iterator[tuple[int, int]]:
@@ -235,16 +292,14 @@ def _pieces(prompts: pa.Array | None, rows: int, batch_rows: int) -> Iterator[tu
 
 
 def _parquet_batches(
-    piece: Piece, config: TrafficConfig
-) -> tuple[ColumnMapping, int, Iterator[pa.RecordBatch]]:
+    piece: Piece, config: TrafficConfig, wanted: Sequence[str] | None
+) -> tuple[int, Iterator[pa.RecordBatch]]:
     file = parquet_file(piece.source)
-    layout = resolve(file.schema_arrow.names, piece.source, config)
-    wanted = sorted(set(layout.fields.values()))
     step = -(-config.batch_rows // -(-config.batch_rows // _PARQUET_STEP))
     start, stop = piece.groups or (0, file.num_row_groups)
     first_row = sum(file.metadata.row_group(at).num_rows for at in range(start))
     steps = file.iter_batches(step, row_groups=range(start, stop), columns=wanted, use_threads=False)
-    return layout, first_row, _joined(steps, config.batch_rows - step)
+    return first_row, _joined(steps, config.batch_rows - step)
 
 
 def _joined(steps: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -266,14 +321,12 @@ def _one_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     return pa.concat_batches(batches) if len(batches) > 1 else batches[0]
 
 
-def _arrow_batches(
-    source: Source, config: TrafficConfig
-) -> tuple[ColumnMapping, int, Iterator[pa.RecordBatch]]:
+def _arrow_batches(source: Source, wanted: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     mapped = pa.memory_map(str(source.path))
     names = open_arrow(mapped).schema.names
-    layout = resolve(names, source, config)
     mapped.seek(0)
-    reader = open_arrow(mapped, columns=sorted(names.index(theirs) for theirs in set(layout.fields.values())))
+    places = None if wanted is None else sorted(names.index(name) for name in wanted)
+    reader = open_arrow(mapped, columns=places)
     if isinstance(reader, pa.ipc.RecordBatchFileReader):
-        return layout, 0, (reader.get_batch(at) for at in range(reader.num_record_batches))
-    return layout, 0, iter(reader)
+        return (reader.get_batch(at) for at in range(reader.num_record_batches))
+    return iter(reader)

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coverage_lab.errors import TrafficError
+from coverage_lab.traffic.addresses import fetched, is_address
+from coverage_lab.traffic.table_folders import delta_files, refuse_iceberg
 from coverage_lab.untrusted.text import first_line, shown
 
-Format = Literal["parquet", "jsonl", "arrow"]
+Container = Literal["parquet", "jsonl", "arrow", "csv", "log"]
 
-SUFFIXES: Final[dict[str, Format]] = {
-    ".parquet": "parquet",
-    ".pq": "parquet",
+_PLAIN: Final[dict[str, Container]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".jsonlines": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".ndjson.gz": "jsonl",
-    ".json.gz": "jsonl",
-    ".jsonlines.gz": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".log": "log",
+}
+_COMPRESSIONS: Final = ("", ".gz", ".zst", ".bz2", ".xz")
+
+SUFFIXES: Final[dict[str, Container]] = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    **{plain + packed: kind for packed in _COMPRESSIONS for plain, kind in _PLAIN.items()},
     ".arrow": "arrow",
     ".ipc": "arrow",
     ".feather": "arrow",
@@ -39,38 +46,61 @@ SUFFIXES: Final[dict[str, Format]] = {
 class Source:
     """One file of traffic.
 
-    `name` is the path relative to the input, with `/`; `partitions` are the hive-style `key=value` folders
-    of the path as it was given, outermost first, values URL-decoded.
+    Attributes
+    ----------
+    name : str
+        Path relative to the input, with `/`.
+    format : str
+        What kind of file it is.
+    partitions : tuple
+        The hive-style `key=value` folders of the path as it was given, outermost first, values URL-decoded.
+    shape : str
+        What one row is: a name of `coverage_lab.traffic.formats.FORMATS`, `table`, or `messages`, a table
+        whose prompt column holds messages. `check_sources` finds it out.
     """
 
     path: Path
     name: str
-    format: Format
+    format: Container
     partitions: tuple[tuple[str, str], ...] = ()
+    shape: str = "table"
 
 
-def find_sources(input: str | Path) -> list[Source]:
-    """List the files of an input, sorted by name.
+def find_sources(input: str | Path | Sequence[str | Path]) -> list[Source]:
+    """List the files of an input, sorted by name; of several inputs, one after the other.
 
     Parameters
     ----------
     input
-        One file, a folder (searched in full, links followed) or a glob (`**` for any depth). A path that
-        exists is taken as it is, even if it holds glob characters. In folders, names that start with `.` or
-        `_` (`_SUCCESS`, `_metadata`) are left out, except hive folders (`_key=value`).
+        One file, a folder (searched in full, links followed) or a glob (`**` for any depth), also as a
+        `file://` address. A path that exists is taken as it is, even if it holds glob characters. In folders,
+        names that start with `.` or `_` (`_SUCCESS`, `_metadata`) are left out, except hive folders
+        (`_key=value`), and so are folders of results. A Delta Lake folder is read by its log.
 
     Returns
     -------
     list of Source
-        At least one; formats go by suffix, upper or lower case (`SUFFIXES`).
+        At least one; formats go by suffix, upper or lower case (`SUFFIXES`), until `check_sources` looks
+        into the files.
 
     Raises
     ------
     TrafficError
         Nothing is found, a file has another suffix (nothing is left out silently), something is not a
-        regular file, a folder can't be listed or is reached twice through links.
+        regular file, a folder can't be listed or is reached twice through links, an Iceberg table.
+    MissingExtraError
+        A Delta Lake folder, and deltalake is not installed.
     """
+    if not isinstance(input, str | Path):
+        each = [find_sources(one) for one in input]
+        if not each:
+            raise TrafficError("input: expected at least one path, got none")
+        return _apart([source for found in each for source in found])
     text = os.fspath(input)
+    if text.startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    elif is_address(text):
+        text = str(fetched(text))
     given = Path(text)
     try:
         if not text or "\0" in text:
@@ -86,6 +116,15 @@ def find_sources(input: str | Path) -> list[Source]:
     if not found:
         raise TrafficError(f"input {shown(text)}: no traffic found (expected files with {_suffix_list()})")
     return sorted((_source(path, name) for path, name in found), key=lambda source: source.name)
+
+
+def _apart(sources: list[Source]) -> list[Source]:
+    """Give files of several inputs that have the same name the names of their paths."""
+    times = Counter(source.name for source in sources)
+    return [
+        replace(source, name=source.path.as_posix()) if times[source.name] > 1 else source
+        for source in dict.fromkeys(sources)
+    ]
 
 
 def partition_value(value: str) -> str | None:
@@ -123,6 +162,15 @@ def _walk(folder: Path, base: Path) -> Iterator[tuple[Path, str]]:
         if (status.st_dev, status.st_ino) in reached:
             raise TrafficError(f"input folder {shown(place)}: reached twice through links")
         reached.add((status.st_dev, status.st_ino))
+        if "_delta_log" in folders:
+            folders[:] = []
+            for path in delta_files(Path(place)):
+                yield path, path.relative_to(base).as_posix()
+            continue
+        refuse_iceberg(Path(place), folders)
+        if {"run.json", "accounts.parquet", "quarantine.parquet"} <= set(files) and Path(place) != folder:
+            folders[:] = []  # results of an earlier run
+            continue
         folders[:] = [name for name in folders if not _left_out(name)]
         for name in files:
             if not _left_out(name):
@@ -151,7 +199,8 @@ def _left_out(name: str) -> bool:
 
 
 def _suffix_list() -> str:
-    return ", ".join(SUFFIXES)
+    plain = ", ".join(dict.fromkeys(suffix for suffix in SUFFIXES if suffix.count(".") == 1))
+    return f"{plain}; text may be compressed: {', '.join(filter(None, _COMPRESSIONS))}"
 
 
 def size_of(source: Source) -> int:

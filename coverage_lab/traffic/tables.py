@@ -11,21 +11,28 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coverage_lab.config import TrafficConfig
-from coverage_lab.schema import QUARANTINE, TRAFFIC, UTC_MICROSECONDS
+from coverage_lab.schema import QUARANTINE, REQUIRED_COLUMNS, TRAFFIC, UTC_MICROSECONDS
 from coverage_lab.traffic.batch import TrafficBatch
 from coverage_lab.traffic.columns import COLUMNS, COUNTS, is_text, unchecked
 from coverage_lab.traffic.problems import (
     EMPTY_PROMPT,
     MAX_ID_BYTES,
+    NOTHING,
     Failures,
     missing,
-    not_a_count,
     not_utf8,
     too_long,
     wrong_type,
 )
-from coverage_lab.traffic.records import constant_value
-from coverage_lab.traffic.timestamps import EXPECTED, Clock, instants, is_instant_type, text_instants
+from coverage_lab.traffic.timestamps import (
+    EXPECTED,
+    Clock,
+    instants,
+    is_instant_type,
+    number_instants,
+    text_instants,
+)
+from coverage_lab.untrusted.text import whole_pairs
 
 #: Something other than `str.isspace()`; spelt out because RE2's \s knows ASCII only.
 NOT_SPACE: Final = (
@@ -33,6 +40,9 @@ NOT_SPACE: Final = (
     r"\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 )
 _MAX_EXACT_FLOAT: Final = 2.0**53
+#: A count as CSV has it; 18 digits fit into 64 bits.
+_DIGITS: Final = r"^\d{1,18}(\.0*)?$"
+_LONGEST_NOTHING: Final = 32
 
 
 def validate_columns(
@@ -44,7 +54,8 @@ def validate_columns(
     rows: int,
     source: int,
     source_name: str,
-    first_row: int,
+    first_row: int | NDArray[np.int64],
+    left_out: int = 0,
 ) -> TrafficBatch:
     """Validate the rows of one batch; the same rules and reasons as `RecordCollector`.
 
@@ -53,7 +64,11 @@ def validate_columns(
     arrays
         Our names -> arrays of `rows` values, as `plain` gives them; an absent optional column is null.
     constants
-        Our names -> values of hive partitions.
+        Our names -> values that all rows have.
+    first_row
+        Place of the first row, or the places of all.
+    left_out
+        Rows beside these that are no prompts.
     """
     failures = Failures(rows)
     columns: list[pa.Array] = []
@@ -68,12 +83,21 @@ def validate_columns(
         else:
             limit = config.max_prompt_bytes if name == "prompt" else MAX_ID_BYTES
             columns.append(_required_text(_texts(array, name, limit, failures), name, failures))
-    numbers = pa.array(np.arange(first_row, first_row + rows, dtype=np.int64))
-    columns += [pa.array(np.full(rows, source, np.int32)), numbers]
+    places = np.arange(first_row, first_row + rows) if isinstance(first_row, int) else first_row
+    numbers = pa.array(places.astype(np.int64))
+    turn, continued = arrays.get("turn"), arrays.get("continued")
+    columns += [
+        pa.nulls(rows, pa.int64()) if turn is None else turn,
+        pa.nulls(rows, pa.bool_()) if continued is None else continued,
+        pa.array(np.full(rows, source, np.int32)),
+        numbers,
+    ]
     bad = failures.bad
     good = pa.Table.from_arrays(columns, schema=TRAFFIC)
+    counted = {"rows_in": rows + left_out, "left_out": left_out, "repaired": failures.repaired}
     if not bad.any():
-        return TrafficBatch(good=good, quarantined=QUARANTINE.empty_table(), rows_in=rows)
+        empty = QUARANTINE.empty_table()
+        return TrafficBatch(good=good, quarantined=empty, dropped=failures.dropped, **counted)
     reasons, details = failures.reasons_and_details()
     names = pa.array([source_name], pa.large_string()).take(pa.array(np.zeros(int(bad.sum()), np.int8)))
     accounts = pc.if_else(pc.equal(columns[0], ""), pa.scalar(None, pa.large_string()), columns[0])
@@ -81,7 +105,21 @@ def validate_columns(
     quarantined = pa.Table.from_arrays(
         [names, numbers.filter(mask), accounts.filter(mask), reasons, details], schema=QUARANTINE
     )
-    return TrafficBatch(good=good.filter(pa.array(~bad)), quarantined=quarantined, rows_in=rows)
+    kept = good.filter(pa.array(~bad))
+    return TrafficBatch(good=kept, quarantined=quarantined, dropped=failures.dropped, **counted)
+
+
+def constant_value(column: str, value: object) -> object:
+    """Value of a hive partition as its column has it: digits are a number where counts go."""
+    if (
+        column in COUNTS
+        and isinstance(value, str)
+        and value.isascii()
+        and value.isdecimal()
+        and len(value) < 20
+    ):
+        return int(value)
+    return value
 
 
 def plain(array: pa.Array) -> pa.Array:
@@ -138,26 +176,57 @@ def _without(array: pa.Array, mask: NDArray[np.bool_]) -> pa.Array:
     return pc.if_else(pa.array(mask), pa.scalar(None, array.type), array) if mask.any() else array
 
 
+def _spoil(mask: NDArray[np.bool_], column: str, problem: tuple[str, str], failures: Failures) -> None:
+    """A bad value costs its row where a score needs the column; elsewhere it is only null, and counted."""
+    if column in REQUIRED_COLUMNS:
+        failures.mark(mask, *problem)
+    else:
+        failures.drop(mask, column)
+
+
 def _texts(array: pa.Array, column: str, limit: int, failures: Failures) -> pa.Array:
     """Large strings; null where the value is null or bad."""
     array = _decoded(array)
     if pa.types.is_null(array.type):
         return array.cast(pa.large_string())
-    if pa.types.is_integer(array.type) and column != "prompt":
+    if column != "prompt" and pa.types.is_integer(array.type):
         return array.cast(pa.large_string())
+    if column not in ("prompt", "timestamp") and pa.types.is_decimal(array.type):
+        array = array.cast(pa.float64())
+    if column not in ("prompt", "timestamp") and pa.types.is_floating(array.type):
+        array = array.cast(pa.float64())
+        whole = pc.and_(pc.equal(array, pc.floor(array)), pc.less_equal(pc.abs(array), _MAX_EXACT_FLOAT))
+        wrong = _mask(array.is_valid()) & ~_mask(whole)
+        _spoil(wrong, column, wrong_type(column, "text", "double"), failures)
+        return _without(array, wrong).cast(pa.int64()).cast(pa.large_string())
     if not is_text(array.type):
-        failures.mark(_mask(array.is_valid()), *wrong_type(column, "text", str(array.type)))
+        _spoil(_mask(array.is_valid()), column, wrong_type(column, "text", str(array.type)), failures)
         return pa.nulls(len(array), pa.large_string())
     raw = array.cast(pa.large_binary())
     long = _mask(pc.greater(pc.binary_length(raw), limit))
-    failures.mark(long, *too_long(column, limit))
+    _spoil(long, column, too_long(column, limit), failures)
     raw = _without(raw, long)
     try:
         return raw.cast(pa.large_string())
     except pa.ArrowInvalid:
-        invalid = np.fromiter((not _is_utf8(value) for value in raw.to_pylist()), np.bool_, len(raw))
-        failures.mark(invalid, *not_utf8(column))
-        return _without(raw, invalid).cast(pa.large_string())
+        values = raw.to_pylist()
+        if column == "prompt":
+            values = [_mended(value, failures) for value in values]
+        invalid = np.fromiter((not _is_utf8(value) for value in values), np.bool_, len(raw))
+        _spoil(invalid, column, not_utf8(column), failures)
+        return _without(pa.array(values, pa.large_binary()), invalid).cast(pa.large_string())
+
+
+def _mended(value: bytes | None, failures: Failures) -> bytes | None:
+    """UTF-8 in which half surrogate pairs were written as bytes becomes text with U+FFFD in their place."""
+    if value is None or _is_utf8(value):
+        return value
+    try:
+        text = value.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return value
+    failures.repaired += 1
+    return whole_pairs(text).encode()
 
 
 def _is_utf8(value: bytes | None) -> bool:
@@ -168,13 +237,20 @@ def _is_utf8(value: bytes | None) -> bool:
 
 
 def _required_text(array: pa.Array, column: str, failures: Failures) -> pa.Array:
-    """Mark the missing values of a required column; a bad one has its own reason already."""
-    if column == "account_id":
-        failures.mark(_mask(array.is_null()) | _mask(pc.equal(array, "")), *missing(column))
-    elif column == "prompt":
+    """Mark the missing values of a required column (a bad one has its reason); blank ids are nulls."""
+    if column == "prompt":
         failures.mark(_mask(array.is_null()), *missing(column))
         failures.mark(_mask(pc.invert(pc.match_substring_regex(array, NOT_SPACE))), *EMPTY_PROMPT)
-    return array
+        short = np.flatnonzero(_mask(pc.less_equal(pc.binary_length(array), _LONGEST_NOTHING)))
+        if short.size:
+            mask = np.zeros(len(array), np.bool_)
+            mask[short] = _mask(pc.match_substring_regex(array.take(pa.array(short)), NOTHING))
+            failures.mark(mask, *EMPTY_PROMPT)
+        return array
+    blank = _mask(pc.invert(pc.match_substring_regex(array, NOT_SPACE)))
+    if column == "account_id":
+        failures.mark(_mask(array.is_null()) | blank, *missing(column))
+    return _without(array, blank)
 
 
 def _timestamps(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
@@ -183,6 +259,8 @@ def _timestamps(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
         return instants(array, clock, failures)
     if is_text(array.type) or pa.types.is_null(array.type):
         return text_instants(_texts(array, "timestamp", MAX_ID_BYTES, failures), clock, failures)
+    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
+        return number_instants(array, clock, failures)
     failures.mark(_mask(array.is_null()), *missing("timestamp"))
     failures.mark(_mask(array.is_valid()), *wrong_type("timestamp", EXPECTED, str(array.type)))
     return pa.nulls(len(array), UTC_MICROSECONDS)
@@ -199,11 +277,17 @@ def _counts(array: pa.Array, column: str, failures: Failures) -> pa.Array:
         whole = pc.and_(pc.equal(array, pc.floor(array)), pc.less_equal(pc.abs(array), _MAX_EXACT_FLOAT))
     elif pa.types.is_integer(kind):
         whole = pc.less_equal(array, pa.scalar(2**63 - 1, kind)) if kind == pa.uint64() else array.is_valid()
+    elif is_text(kind):
+        array = _texts(array, column, MAX_ID_BYTES, failures)
+        array = _without(array, _mask(pc.equal(array, "")))
+        digits = _mask(pc.match_substring_regex(array, _DIGITS))
+        failures.drop(_mask(array.is_valid()) & ~digits, column)
+        return pc.replace_substring_regex(_without(array, ~digits), r"\.0*$", "").cast(pa.int64())
     else:
-        failures.mark(_mask(array.is_valid()), *wrong_type(column, "a whole number", str(kind)))
+        failures.drop(_mask(array.is_valid()), column)
         return pa.nulls(len(array), pa.int64())
     if not pa.types.is_unsigned_integer(kind):
         whole = pc.and_(whole, pc.greater_equal(array, 0))
     wrong = _mask(array.is_valid()) & ~_mask(whole)
-    failures.mark(wrong, *not_a_count(column))
+    failures.drop(wrong, column)
     return _without(array, wrong).cast(pa.int64())

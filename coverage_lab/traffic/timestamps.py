@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -17,6 +20,7 @@ from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.schema import UTC_MICROSECONDS
 from coverage_lab.traffic.problems import (
+    NO_SUCH_NUMBER,
     OUT_OF_RANGE,
     UNPARSABLE_TIMESTAMP,
     WITHOUT_ZONE,
@@ -32,7 +36,20 @@ EARLIEST: Final = 946_684_800_000_000  # 2000-01-01T00:00:00Z
 DAY: Final = 86_400_000_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 _PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-EXPECTED: Final = "a timestamp, a date or ISO 8601 text"
+EXPECTED: Final = "a timestamp, a date, ISO 8601 text or a number since 1970"
+#: Microseconds since 1970 of a number, by its unit.
+_UNIT: Final = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+#: Seconds of 2000-01-01 and 2100-01-01. In these bounds a number's size tells its unit.
+_FIRST: Final = 946_684_800
+_LAST: Final = 4_102_444_800
+_NUMBER: Final = re.compile(r"\d{9,10}(?:\.\d*)?|\d{12,13}(?:\.\d*)?|\d{15,16}|\d{18,19}")
+_ANY_NUMBER: Final = re.compile(r"\d+(?:\.\d*)?")
+#: `2026-01-15 00:01:00.5 +0000 UTC m=+0.1`, `… UTC`, `…Z[UTC]`: what stands behind the time.
+_TAIL: Final = re.compile(r"(?:\[[\w/+-]+\]|\s*m=[+-][\d.]+)$")
+_ZONE_NAME: Final = re.compile(r"(?<=\d)\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
+_OFFSET: Final = re.compile(r"(?<=\d)\s+([+-]\d{2}:?\d{2}|[+-]\d{2})(?:\s+[A-Z]{2,5})?$")
+_SLASHES: Final = re.compile(r"^(\d{4})/(\d{2})/(\d{2})(?=\D|$)")
+_BARE_OFFSET: Final = re.compile(r"(?<=:\d\d)([+-]\d{2})$")
 
 Problem = tuple[str, str]
 
@@ -64,6 +81,7 @@ class Clock:
     zone: ZoneInfo | None
     latest: int
     in_future: Problem
+    unit: str = "auto"
 
     @classmethod
     def of(cls, config: TrafficConfig, as_of: datetime) -> Clock:
@@ -78,7 +96,8 @@ class Clock:
             raise TrafficError(f"as_of: expected a datetime with a time zone, got {as_of.isoformat()}")
         latest = (as_of - EPOCH) // _MICROSECOND + config.future_tolerance_s * 1_000_000
         detail = f"timestamp is after {as_of.isoformat()} plus {config.future_tolerance_s} s"
-        return cls(zone=zone_of(config), latest=latest, in_future=("timestamp_in_future", detail))
+        problem = "timestamp_in_future", detail
+        return cls(zone_of(config), latest=latest, in_future=problem, unit=config.timestamp_unit)
 
     @property
     def gap(self) -> Problem:
@@ -86,7 +105,7 @@ class Clock:
         return "unparsable_timestamp", f"timestamp: no such local time in {self.zone} (clocks skipped it)"
 
     def read(self, value: object) -> int:
-        """Microseconds since 1970 of one value: text, datetime or date.
+        """Microseconds since 1970 of one value: text, datetime, date or number.
 
         A zone-less value is local time in the config's zone. Where clocks are set back the earlier of the
         two instants is meant; a time that clocks skipped is refused.
@@ -94,12 +113,17 @@ class Clock:
         Raises
         ------
         BadValueError
-            Null, another type, not ISO 8601, no zone, before 2000, in the future.
+            Null, another type, a spelling that is not known, no zone, before 2000, in the future.
         """
         if value is None:
             raise BadValueError(*missing("timestamp"))
         if isinstance(value, str):
-            moment = _parse(value)
+            number = (_NUMBER if self.unit == "auto" else _ANY_NUMBER).fullmatch(value.strip())
+            if number is not None:
+                return self._number(value.strip())
+            moment = parse_moment(value)
+        elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+            return self._number(str(value))
         elif isinstance(value, datetime):
             moment = value
         elif isinstance(value, date):
@@ -119,6 +143,21 @@ class Clock:
             raise BadValueError(*self.gap)
         return instant
 
+    def _number(self, text: str) -> int:
+        try:
+            value = Decimal(text)
+        except InvalidOperation:
+            raise BadValueError(*UNPARSABLE_TIMESTAMP) from None
+        if not value.is_finite():
+            raise BadValueError(*UNPARSABLE_TIMESTAMP)
+        unit = self.unit if self.unit != "auto" else unit_of(float(value))
+        if unit is None:
+            raise BadValueError(*NO_SUCH_NUMBER)
+        scaled = value * (1_000_000 if unit == "s" else 1_000 if unit == "ms" else 1)
+        if abs(scaled) >= 2**63:
+            raise BadValueError(*OUT_OF_RANGE)
+        return self._in_range(int(scaled) // (1_000 if unit == "ns" else 1))
+
     def _in_range(self, instant: int) -> int:
         if instant < EARLIEST:
             raise BadValueError(*OUT_OF_RANGE)
@@ -127,13 +166,45 @@ class Clock:
         return instant
 
 
-def _parse(text: str) -> datetime:
+def unit_of(number: float) -> str | None:
+    """Unit of a number since 1970, by its size; None where it is no time from 2000 to 2100 in any."""
+    for unit, per_second in (("s", 1), ("ms", 1_000), ("us", 1_000_000), ("ns", 1_000_000_000)):
+        if _FIRST * per_second <= number < _LAST * per_second:
+            return unit
+    return None
+
+
+def parse_moment(text: str) -> datetime:
+    """Read a time as ISO 8601, databases, languages, servers and mails spell it.
+
+    Spellings that can mean two days (`01/02/2026`) are refused.
+
+    Raises
+    ------
+    BadValueError
+        It is none of them, or has the year 0.
+    """
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
         if text.startswith("0000-"):  # ISO 8601 has a (leap) year 0, a datetime has not
-            _parse("0004" + text[4:])
+            parse_moment("0004" + text[4:])
             raise BadValueError(*OUT_OF_RANGE) from error
+    plain = _TAIL.sub("", text.strip())
+    plain = _OFFSET.sub(r"\1", plain)
+    plain = _BARE_OFFSET.sub(r"\1:00", _ZONE_NAME.sub("+00:00", plain))
+    try:
+        return datetime.fromisoformat(_SLASHES.sub(r"\1-\2-\3", plain).upper())
+    except ValueError:
+        pass
+    for spelling in ("%d/%b/%Y:%H:%M:%S%z", "%d/%b/%Y:%H:%M:%S"):
+        try:
+            return datetime.strptime(plain, spelling)
+        except ValueError:
+            continue
+    try:
+        return parsedate_to_datetime(text)
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise BadValueError(*UNPARSABLE_TIMESTAMP) from error
 
 
@@ -166,13 +237,40 @@ def instants(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
     return _localised(microseconds, valid, clock, failures)
 
 
+def number_instants(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
+    """Convert numbers since 1970; null where a row failed."""
+    failures.mark(_mask(array.is_null()), *missing("timestamp"))
+    valid = _mask(array.is_valid())
+    if pa.types.is_integer(array.type):
+        values = array.cast(pa.int64(), safe=False).fill_null(0).to_numpy()
+        known = np.zeros(len(values), np.bool_)
+        micros = np.zeros(len(values), np.int64)
+        for unit in _UNIT:
+            per_second = _PER_SECOND[unit]
+            here = valid & (
+                (values >= _FIRST * per_second) & (values < _LAST * per_second)
+                if clock.unit == "auto"
+                else np.full(len(values), clock.unit == unit)
+            )
+            factor, divisor = max(1, 1_000_000 // per_second), max(1, per_second // 1_000_000)
+            beyond = here & (np.abs(values) > np.iinfo(np.int64).max // factor)
+            failures.mark(beyond, *OUT_OF_RANGE)
+            micros[here & ~beyond] = values[here & ~beyond] * factor // divisor
+            known |= here
+        failures.mark(valid & ~known, *NO_SUCH_NUMBER)
+        return _bounded(micros, known & ~failures.bad, clock, failures)
+    return _row_by_row(array.to_pylist(), clock.read, failures)
+
+
 def text_instants(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
-    """Convert ISO 8601 text (valid UTF-8, large_string); null where a row failed."""
+    """Convert text (valid UTF-8, large_string); null where a row failed."""
     failures.mark(_mask(array.is_null()), *missing("timestamp"))
     valid = _mask(array.is_valid())
     for kind, finish in ((UTC_MICROSECONDS, _bounded), (pa.timestamp("us"), _localised)):
         if kind.tz is None and clock.zone is None:
             continue
+        if clock.unit != "auto":
+            break  # digits are numbers then, not ISO 8601's basic form
         try:
             parsed = array.cast(kind).cast(pa.int64()).fill_null(EARLIEST).to_numpy()
         except pa.ArrowInvalid:

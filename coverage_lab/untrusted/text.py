@@ -75,3 +75,8 @@ def first_line(error: BaseException) -> str:
     """First line of an error's own text, for the end of ours."""
     lines = str(error).splitlines()
     return shown(lines[0]) if lines else type(error).__name__
+
+
+def whole_pairs(text: str) -> str:
+    """Text whose surrogates are whole pairs as their characters, and half pairs as U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

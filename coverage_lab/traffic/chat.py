@@ -1,0 +1,288 @@
+"""What a prompt is where a request holds messages: the newest user turn, and what else the request tells."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+
+_USER: Final = frozenset({"user", "human"})
+_SYSTEM: Final = frozenset({"system", "developer"})
+_ROLE_KEYS: Final = ("role", "from", "author")
+#: Parts of a message that are a tool's answer, whoever sends them.
+_RESULTS: Final = frozenset(
+    {"tool_result", "function_call_output", "tool_call_response", "toolResult", "functionResponse"}
+)
+#: Where a request body keeps its messages, in the order in which they are looked for.
+_MESSAGE_KEYS: Final = ("messages", "input", "contents", "conversation", "conversations", "prompt")
+#: Where a record keeps a request's body.
+_BODY_KEYS: Final = (
+    "body",
+    "request",
+    "params",
+    "kwargs",
+    "payload",
+    "data",
+    "inputs",
+    "request_body",
+    "json",
+)
+_DEPTH: Final = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one request says.
+
+    Attributes
+    ----------
+    prompt : str
+        Text of the newest user turn; empty where it has none.
+    system : str
+        Text of the system prompt; empty without one.
+    turns : tuple of str
+        Texts of all user turns, the newest last; empty where nobody spoke as user.
+    continued : bool
+        Whether tools were called or answered after the newest user turn, so that the request goes on with
+        an earlier one.
+    media : int
+        Images, sounds and files in the newest user turn.
+    """
+
+    prompt: str
+    system: str
+    turns: tuple[str, ...]
+    continued: bool
+    media: int
+
+    @property
+    def turn(self) -> int:
+        """Hash of the whole way to the newest user turn, the same for all requests of an agent's loop."""
+        return int.from_bytes(_digest("\0".join((self.system, *self.turns)))[:8], "big", signed=True)
+
+    @property
+    def session(self) -> str | None:
+        """Name of the conversation, by how it began; the same for all requests that send its start again."""
+        if not self.turns:
+            return None
+        return "conversation-" + _digest("\0".join((self.system, self.turns[0])))[:8].hex()
+
+    @property
+    def system_hash(self) -> str | None:
+        """Hash of the system prompt."""
+        return _digest(self.system).hex() if self.system else None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def text_hash(text: str) -> str:
+    """Hash of a system prompt's text, in hex."""
+    return _digest(text).hex()
+
+
+def parsed(value: object) -> object:
+    """Value behind JSON text; any other value, and text that is no JSON object or list, as it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+
+
+def request_of(value: object, *, system: object = None) -> Request | None:
+    """Read what a request says.
+
+    Parameters
+    ----------
+    value
+        A list of messages, a request body, or an object that holds one; lists and objects as JSON parsers
+        or Arrow give them, or their JSON text.
+    system
+        The system prompt where the body keeps it apart from the messages.
+
+    Returns
+    -------
+    Request or None
+        None where there are no messages.
+    """
+    found = _find(parsed(value), 0)
+    if found is None:
+        return None
+    messages, own = found
+    apart = "\n".join(filter(None, (_text(system)[0], own)))
+    request = _read(messages)
+    return replace(request, system="\n".join(filter(None, (apart, request.system))))
+
+
+def is_chat(value: object) -> bool:
+    """Whether a value holds messages."""
+    return _find(parsed(value), 0) is not None
+
+
+def conversation_of(value: object) -> list[Request]:
+    """One request for each user turn of a whole conversation, as its user sent them."""
+    found = _find(parsed(value), 0)
+    if found is None:
+        return []
+    messages = found[0]
+    ends = [at for at, message in enumerate(messages) if _role(message) in _USER]
+    return [_read(messages[: end + 1]) for end in ends]
+
+
+def _find(value: object, depth: int) -> tuple[Sequence[object], str] | None:
+    """Messages and the system prompt beside them."""
+    if isinstance(value, list):
+        if len(value) == 1 and isinstance(value[0], list):
+            value = value[0]
+        return (value, "") if value and _are_messages(value) else None
+    if not isinstance(value, Mapping) or depth > _DEPTH:
+        return None
+    for key in _MESSAGE_KEYS:
+        inner = value.get(key)
+        if inner is None:
+            continue
+        system = value.get("system") or value.get("instructions") or value.get("systemInstruction")
+        if isinstance(inner, str):
+            inner = parsed(inner)
+            if isinstance(inner, str) and key != "prompt" and _is_body(value):
+                return [{"role": "user", "content": inner}], _text(system)[0]
+        found = _find(inner, depth + 1)
+        if found is not None:
+            return found[0], "\n".join(filter(None, (_text(system)[0], found[1])))
+    if _role(value) is not None and ("content" in value or "parts" in value):
+        return [value], ""
+    for key in _BODY_KEYS:
+        if key in value and (found := _find(parsed(value[key]), depth + 1)) is not None:
+            return found
+    return None
+
+
+def _is_body(value: Mapping[object, object]) -> bool:
+    return "model" in value or "instructions" in value
+
+
+def _are_messages(values: Sequence[object]) -> bool:
+    """Whether all values are messages, or items between them, and one at least has a role."""
+    roles = 0
+    for value in values:
+        if not isinstance(value, Mapping):
+            return False
+        if _role(value) is not None:
+            roles += 1
+        elif not isinstance(value.get("type"), str):
+            return False
+    return roles > 0
+
+
+def _role(message: object) -> str | None:
+    if not isinstance(message, Mapping):
+        return None
+    inner = message.get("message")
+    if isinstance(inner, Mapping):
+        return _role(inner)
+    for key in _ROLE_KEYS:
+        role = message.get(key)
+        if isinstance(role, Mapping):
+            role = role.get("role")
+        if isinstance(role, str):
+            return role.lower()
+    kind = message.get("type")
+    if isinstance(kind, str) and ("content" in message or "data" in message) and kind in _LANGCHAIN:
+        return kind
+    name = message.get("id")
+    if isinstance(name, list) and name and "kwargs" in message:  # LangChain's own serialisation
+        return str(name[-1]).removesuffix("Chunk").removesuffix("Message").lower()
+    return None
+
+
+_LANGCHAIN: Final = frozenset({"human", "ai", "system", "tool", "function", "chat"})
+
+
+def _read(messages: Sequence[object]) -> Request:
+    system: list[str] = []
+    turns: list[str] = []
+    continued, media, before = False, 0, ""
+    for message in messages:
+        role = _role(message)
+        assert isinstance(message, Mapping)
+        text, others, results = _content(message)
+        if role in _SYSTEM:
+            system.append(text)
+        elif role in _USER and (text or others or not results):
+            if before == "user":  # one turn in several messages
+                text = "\n".join(filter(None, (turns.pop(), text)))
+                others += media
+            turns.append(text)
+            continued, media = False, others
+        elif results or role in ("tool", "function", "ipython") or _calls_tools(message):
+            continued = bool(turns)
+        before = "user" if role in _USER and not results else "other"
+    return Request(
+        prompt=turns[-1] if turns else "",
+        system="\n".join(filter(None, system)),
+        turns=tuple(turns),
+        continued=continued,
+        media=media,
+    )
+
+
+def _calls_tools(message: Mapping[object, object]) -> bool:
+    if message.get("tool_calls") or message.get("function_call") or message.get("type") == "function_call":
+        return True
+    content = message.get("content") or message.get("parts")
+    return isinstance(content, list) and any(
+        isinstance(part, Mapping) and (part.get("type") in ("tool_use", "tool_call") or "toolUse" in part)
+        for part in content
+    )
+
+
+def _content(message: Mapping[object, object]) -> tuple[str, int, int]:
+    inner = message.get("message") or message.get("kwargs") or message.get("data")
+    if isinstance(inner, Mapping) and "content" not in message:
+        return _content(inner)
+    if message.get("type") in _RESULTS:
+        return "", 0, 1
+    for key in ("content", "parts", "value", "text"):
+        if message.get(key) is not None:
+            return _text(message[key])
+    return "", 0, 0
+
+
+def _text(value: object) -> tuple[str, int, int]:
+    """Text of a message's content, and how many other parts and tools' results it has."""
+    if isinstance(value, str):
+        return value, 0, 0
+    texts: list[str] = []
+    others = results = 0
+    for part in _parts(value):
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = part.get("type")
+        if kind in _RESULTS or any(name in part for name in ("toolResult", "functionResponse")):
+            results += 1
+            continue
+        text = part.get("text", part.get("content") if kind in (None, "text") else None)
+        if isinstance(text, str) and kind not in ("thinking", "reasoning"):
+            texts.append(text)
+        elif isinstance(text, Mapping) and isinstance(text.get("value"), str):
+            texts.append(str(text["value"]))
+        elif kind not in ("tool_use", "tool_call", "thinking", "reasoning"):
+            others += 1
+    return "\n".join(texts), others, results
+
+
+def _parts(value: object) -> Iterator[str | Mapping[object, object]]:
+    if isinstance(value, Mapping):
+        inner = value.get("parts")
+        yield from _parts(inner) if isinstance(inner, list) else (value,)
+    elif isinstance(value, list):
+        for part in value:
+            if isinstance(part, str | Mapping):
+                yield part
