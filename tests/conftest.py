@@ -18,9 +18,11 @@ settings.load_profile("dev")
 
 #: Modules that run on one worker, one after the other, and why.
 TOGETHER = {
-    # A Ray cluster takes all cores.
+    # Each starts a Ray cluster, which takes all cores: two at once would be too slow to answer in time.
+    "test_run.py": "ray",
     "test_faults.py": "ray",
     "test_ray_job.py": "ray",
+    "test_state_s3.py": "ray",
     # They share a process of Triton's interpreter, which takes longer to start than most of their tests.
     "test_device_vectors.py": "triton",
     "test_kernel_nearest_cell.py": "triton",
@@ -28,7 +30,7 @@ TOGETHER = {
     "test_kernel_tensors.py": "triton",
 }
 #: Modules that take longest: begun first, so that no worker is left alone with one in the end.
-FIRST = ("test_run.py", "test_faults.py", "test_ray_job.py", "test_state_s3.py", "test_daily_state.py")
+FIRST = ("test_run.py", "test_docs_run.py", "test_daily_state.py", "test_benchmark.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
