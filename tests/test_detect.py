@@ -13,7 +13,7 @@ from coverage_lab.accounts import measure, trace_prompts
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import default_scorecard, judge_prompts, load_scorecard
 from coverage_lab.detect.conformal import conformal_p
-from coverage_lab.detect.features import FEATURES, Features, features_of
+from coverage_lab.detect.features import FEATURES, SPECS, Features, features_of
 from coverage_lab.detect.fit import ORDINARY, GrowingAccounts, fit_scorecard
 from coverage_lab.detect.reasons import reasons
 from coverage_lab.detect.scorecard import GrowthCalibration, Scorecard
@@ -290,6 +290,30 @@ def test_every_feature_has_words(card):
         assert ("benign accounts: median" in sentence) == (j < len(FEATURES) + 2)
         assert ("its prompts open alike (" in sentence) == (j == len(FEATURES) + 2)
         assert "nan" not in sentence
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_feature_can_be_turned_back_into_what_the_tables_hold(spec):
+    low, high = max(spec.bounds[0], -300.0), min(spec.bounds[1], 300.0)
+    values = np.linspace(low, high, 41)
+    assert np.allclose(spec.inverse(spec.transform(values)), values, atol=1e-9)
+    told = SPECS[FEATURES.index(spec.told_with or spec.name)]
+    assert told.told_with == ""
+    assert told.words.count("{value}") == 1
+    assert "{cells}" not in told.words
+
+
+def test_a_spread_that_is_told_with_its_mean_is_a_function_of_it():
+    rows = [("a", i, "Is it so?" if i % 4 else "It is so.", None) for i in range(60)]
+    states = trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
+    named = dict(
+        zip(FEATURES, features_of(states, measure(states, tiny_atlas()).values).named[0], strict=True)
+    )
+    for spec in SPECS:
+        if spec.told_with:
+            mean = named[spec.told_with]
+            assert named[spec.name] == pytest.approx(np.sqrt(mean * (1 - mean)), abs=1e-6)
+    assert named["question_mean"] == 0.75
 
 
 def test_features_are_the_measures_and_means_of_the_account():

@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coverage_lab.accounts import AccountStates
 from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
-from coverage_lab.schema import LEVELS
+from coverage_lab.schema import LEVEL_MEASURES, LEVELS, MEASURES, Format
 
 Column = NDArray[np.float64]
+Transform: TypeAlias = Callable[[Column], Column]
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """One named feature: how it is made, and how it is told.
+
+    Attributes
+    ----------
+    name : str
+        That of its measure column, or of what it says of the prompts.
+    transform, inverse : function
+        From a natural value to the feature and back: ``inverse(transform(x)) = x`` within `bounds`. The
+        natural value of a measure is what its column holds.
+    words : str
+        The feature of one account as a clause, with ``{value}`` where the natural value goes.
+    format : Format
+        How the natural value is written (`coverage_lab.schema.written`).
+    bounds : (float, float)
+        Least and largest natural value.
+    told_with : str
+        Name of the feature that says the same and tells this one's part too; "" for most.
+    """
+
+    name: str
+    transform: Transform
+    inverse: Transform
+    words: str
+    format: Format
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    told_with: str = ""
+
+
+def _same(values: Column) -> Column:
+    return values
 
 
 def _log1p(values: Column) -> Column:
@@ -24,38 +61,155 @@ def _signed_log(values: Column) -> Column:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def _same(values: Column) -> Column:
-    return values
+def _signed_exp(values: Column) -> Column:
+    return np.sign(values) * np.expm1(np.abs(values))
 
 
-#: Level measure → transform. A feature is named after its measure column.
-_LEVEL: dict[str, Callable[[Column], Column]] = {
-    "sample_coverage": _same,
-    "new_slope": _same,
-    "collision_ratio": _log1p,
-    "growth_vs_reference": _same,
-    "order_z": _signed_log,
-    "return_z": _signed_log,
-    "evenness": _same,
-    "dispersion_z": _signed_log,
-    "discount": _same,
+_SHARE = (0.0, 1.0)
+_FACTOR = (0.0, math.inf)
+#: Least and largest value of the measures that are neither shares nor unbounded.
+_BOUNDS = {
+    "collision_ratio": _FACTOR,
+    "evenness": _SHARE,
+    "discount": (-1.0, 1.0),
+    "novelty_mean": (0.0, 2.0),
+    "novelty_p10": (0.0, 2.0),
+    "novelty_median": (0.0, 2.0),
 }
-_ACCOUNT: dict[str, Callable[[Column], Column]] = {
-    "novelty_mean": _same,
-    "novelty_p10": _same,
-    "novelty_median": _same,
-    "novelty_low_share": _same,
-    "novelty_hole": _same,
-    "repeat_share": _same,
-}
-_TRANSFORMS = {f"{name}_{level}": f for level in LEVELS for name, f in _LEVEL.items()} | _ACCOUNT
 
+
+def _measured(
+    column: str,
+    measure: str,
+    transform: Transform = _same,
+    inverse: Transform = _same,
+) -> FeatureSpec:
+    """Make the feature of a measure column, in the schema's words."""
+    told = MEASURES[column]
+    bounds = _SHARE if told.format == "percent" else _BOUNDS.get(measure, (-math.inf, math.inf))
+    return FeatureSpec(column, transform, inverse, told.statement, told.format, bounds)
+
+
+#: Level measures that the score does not use.
+_LEFT_OUT = ("distinct", "collision_z", "growth_vs_uniform")
+_LEVEL_TRANSFORMS: dict[str, tuple[Transform, Transform]] = {
+    "collision_ratio": (_log1p, np.expm1),
+    "order_z": (_signed_log, _signed_exp),
+    "return_z": (_signed_log, _signed_exp),
+    "dispersion_z": (_signed_log, _signed_exp),
+}
+
+_MEASURED = tuple(
+    _measured(f"{name}_{level}", name, *_LEVEL_TRANSFORMS.get(name, (_same, _same)))
+    for level in LEVELS
+    for name in LEVEL_MEASURES
+    if name not in _LEFT_OUT
+) + tuple(
+    _measured(name, name)
+    for name in (
+        "novelty_mean",
+        "novelty_p10",
+        "novelty_median",
+        "novelty_low_share",
+        "novelty_hole",
+        "repeat_share",
+    )
+)
+_MEAN_COSINE = FeatureSpec(
+    "mean_cosine",
+    _same,
+    _same,
+    "two of its prompts are {value} alike on average (cosine; 1: the same meaning, 0: unrelated)",
+    "number",
+    (-1.0, 1.0),
+)
+
+
+def _counted(name: str, typical: str, varies: str, *, from_one: bool = False) -> tuple[FeatureSpec, ...]:
+    """Features of ln(1 + count): the mean as a typical count, the spread as a factor of it.
+
+    With `from_one` the count is told with the 1: line ends as lines.
+    """
+    log, back = (np.log, np.exp) if from_one else (np.log1p, np.expm1)
+    least = 1.0 if from_one else 0.0
+    return (
+        FeatureSpec(f"{name}_mean", log, back, typical, "number", (least, math.inf)),
+        FeatureSpec(f"{name}_sd", np.log, np.exp, varies, "times", (1.0, math.inf)),
+    )
+
+
+def _found(name: str, words: str) -> tuple[FeatureSpec, ...]:
+    """Features of what a prompt has or has not: the spread is √(p (1 − p)) of the mean p, so no news."""
+    return (
+        FeatureSpec(f"{name}_mean", _same, _same, words, "percent", _SHARE),
+        FeatureSpec(f"{name}_sd", _same, _same, "", "number", (0.0, 0.5), told_with=f"{name}_mean"),
+    )
+
+
+_BUILD = {
+    "length": _counted(
+        "length",
+        "its typical prompt has {value} characters",
+        "the length of its prompts varies by {value} (1×: all alike)",
+    ),
+    "question": _found("question", "{value} of its prompts have a question mark"),
+    "lines": _counted(
+        "lines",
+        "its typical prompt has {value} lines",
+        "the number of lines of its prompts varies by {value} (1×: all alike)",
+        from_one=True,
+    ),
+    "digits": (
+        FeatureSpec(
+            "digits_mean",
+            _same,
+            _same,
+            "{value} of the characters of its prompts are digits",
+            "percent",
+            _SHARE,
+        ),
+        FeatureSpec(
+            "digits_sd",
+            _same,
+            _same,
+            "the share of digits in its prompts varies by {value} (0%: all alike)",
+            "percent",
+            _SHARE,
+        ),
+    ),
+    "colon": _found("colon", "{value} of its prompts have a colon"),
+    "first_person": _found("first_person", "{value} of its prompts speak as a person (I, my, we)"),
+    "quotes": _found("quotes", "{value} of its prompts have quotation marks or apostrophes"),
+    "code": _found("code", "{value} of its prompts have code"),
+    "please": _found("please", "{value} of its prompts say please"),
+    "sentences": _counted(
+        "sentences",
+        "its typical prompt has {value} sentence ends (. ! ?)",
+        "the number of sentence ends of its prompts varies by {value} (1×: all alike)",
+    ),
+    "list": _found("list", "{value} of its prompts have a list"),
+}
+_OPENING_REPEAT = FeatureSpec(
+    "opening_repeat",
+    _same,
+    _same,
+    "its prompts open {value} alike (1: always with the same words, 0: never)",
+    "number",
+    _SHARE,
+)
+
+#: Every named feature, in the order of the columns of `Features.named`.
+SPECS = (
+    *_MEASURED,
+    _MEAN_COSINE,
+    *(spec for name in STRUCTURE for spec in _BUILD[name]),
+    _OPENING_REPEAT,
+)
+FEATURES = tuple(spec.name for spec in SPECS)
 #: Features that tell how the account covers ground; the last is the mean cosine of two of its prompts.
-SHAPE = (*_TRANSFORMS, "mean_cosine")
+SHAPE = FEATURES[: len(_MEASURED) + 1]
 #: Features that tell how its prompts are built: mean and spread over the prompts, and how alike they open.
-BUILD = (*(f"{name}_{moment}" for name in STRUCTURE for moment in ("mean", "sd")), "opening_repeat")
-#: Names of the columns of `Features.named`.
-FEATURES = SHAPE + BUILD
+BUILD = FEATURES[len(SHAPE) :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +264,7 @@ def features_of(states: AccountStates, measures: Mapping[str, Column]) -> Featur
     mean = states.structure_sums / count
     # Sums lose digits where all prompts are built alike: a spread of 0 may come out just below it.
     spread = np.sqrt(np.maximum(states.structure_squares / count - mean**2, 0))
-    shape = [transform(measures[name]) for name, transform in _TRANSFORMS.items()]
+    shape = [spec.transform(measures[spec.name]) for spec in _MEASURED]
     build = np.stack([mean, spread], axis=2).reshape(len(count), 2 * len(STRUCTURE))
     style = states.vector_sums / count
     wording = states.opening_sums / count
