@@ -123,6 +123,23 @@ QUARANTINE_REASONS = {
     "duplicate_request": "the account already has a row with this request_id",
 }
 
+#: Reason code -> what to do about it.
+QUARANTINE_REMEDIES = {
+    "missing_account": "map account_id in traffic.columns, or give traffic.constants",
+    "missing_timestamp": "map timestamp in traffic.columns, or give traffic.constants",
+    "missing_prompt": "map prompt in traffic.columns, or name the log's traffic.format",
+    "empty_prompt": "have the log store prompts, map prompt in traffic.columns, or name its traffic.format",
+    "prompt_too_long": "raise traffic.max_prompt_bytes",
+    "invalid_utf8": "convert the file to UTF-8, for instance with iconv",
+    "wrong_type": "map the column or a place in it in traffic.columns, or name the log's traffic.format",
+    "unparsable_timestamp": "map timestamp in traffic.columns, or give traffic.timestamp_unit",
+    "timestamp_without_zone": 'set traffic.timezone, for instance to "UTC"',
+    "timestamp_out_of_range": "give traffic.timestamp_unit, or map timestamp in traffic.columns",
+    "timestamp_in_future": "check the sender's clock, traffic.timezone and traffic.timestamp_unit",
+    "unparsable_row": "expected JSON objects; name the log's traffic.format, or convert the file",
+    "duplicate_request": "map request_id in traffic.columns to an id that every request has of its own",
+}
+
 #: How a measure is written for people: a count; a share as percent; a factor ("×"); a natural logarithm as
 #: the factor that it stands for; standard deviations with their sign; a plain number.
 Format: TypeAlias = Literal["count", "percent", "times", "log_times", "deviations", "number"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -394,6 +396,21 @@ def test_no_value_makes_a_format_fail(value: Any) -> None:
 
 
 def _stream(data: bytes) -> Any:
-    import io
-
     return io.BytesIO(data)
+
+
+PAGE = Path(__file__).parents[1] / "docs/reference/formats.md"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_example_of_the_page_is_read(name: str, tmp_path: Path) -> None:
+    found = re.search(rf"### `{name}`\n.*?```(json|text)\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
+    assert found is not None, f"{PAGE.name}: no example of {name}"
+    kind, text = found.groups()
+    path = tmp_path / ("in.json" if kind == "json" else "in.log")
+    path.write_text(text + "\n")
+    config = TrafficConfig(timezone="UTC", constants={"account_id": "acct-1"} if kind == "text" else {})
+    shape, good, lost = read(path, config)
+    assert (shape, lost) == (name, 0)
+    assert good["prompt"].to_pylist() == ["How do I bake bread?"]
+    assert good["account_id"].to_pylist() == ["acct-1"]

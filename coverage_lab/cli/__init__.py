@@ -10,6 +10,7 @@ import typer
 import coverage_lab
 from coverage_lab.cli.atlas import atlas_app
 from coverage_lab.cli.calibrate import calibrate
+from coverage_lab.cli.check import check
 from coverage_lab.cli.evaluate import evaluate
 from coverage_lab.cli.explain import explain
 from coverage_lab.cli.run import run
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (run, explain, calibrate, simulate, evaluate):
+for command in (run, check, explain, calibrate, simulate, evaluate):
     app.command()(command)
 app.add_typer(atlas_app, name="atlas")
 app.command()(serve)

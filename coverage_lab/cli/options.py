@@ -72,9 +72,23 @@ StateArgument = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-def configured(config: Path | None, encoder: EncoderChoice | RunEncoderChoice | None) -> RunConfig:
-    """Load the config that `--config` names, with the encoder that `--encoder` names."""
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="What one row of INPUT is (`traffic.format`), for instance `openai-chat`; recognised by the "
+        "first rows when not given.",
+    ),
+]
+
+
+def configured(
+    config: Path | None, encoder: EncoderChoice | RunEncoderChoice | None, *, format: str | None = None
+) -> RunConfig:
+    """Load the config that `--config` names, with what `--encoder` and `--format` name."""
     settings = load_config(config)
+    if format is not None:
+        settings = settings.with_format(format)
     return settings if encoder is None else settings.with_encoder(encoder.value)
 
 

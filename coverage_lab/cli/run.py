@@ -10,6 +10,7 @@ import typer
 
 from coverage_lab.cli.options import (
     ConfigOption,
+    FormatOption,
     RunEncoderOption,
     configured,
 )
@@ -20,10 +21,10 @@ from coverage_lab.files.manifest import StateUsed
 
 def run(
     traffic: Annotated[
-        str,
+        list[str],
         typer.Argument(
             metavar="INPUT",
-            help="Parquet, JSON, CSV or Arrow IPC: a file, a folder (hive partitions too) or a quoted glob. "
+            help="Parquet, JSON, CSV or Arrow IPC: files, folders (hive partitions too), globs, an address. "
             "Columns `account_id`, `timestamp`, `prompt`, or a log in one of `traffic.format`; other names "
             "are mapped in the config.",
         ),
@@ -63,14 +64,7 @@ def run(
             help="With --state: count traffic whose timestamps are mostly of other days.",
         ),
     ] = False,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="What one row of INPUT is (`traffic.format`), for instance `openai-chat`; recognised by the "
-            "first rows when not given.",
-        ),
-    ] = None,
+    format: FormatOption = None,
 ) -> None:
     """Judge a day of traffic: how each account's coverage grew, how that compares, score and reasons.
 
@@ -84,9 +78,7 @@ def run(
     from coverage_lab.report import top_accounts_table
     from coverage_lab.report.notices import notices
 
-    settings = configured(config, encoder)
-    if format is not None:
-        settings = settings.with_format(format)
+    settings = configured(config, encoder, format=format)
     counted = None
     if state is not None and day is not None:
         counted = StateDay(state, day.date(), recompute, allow_repeated_files, allow_other_days)
@@ -104,7 +96,13 @@ def run(
             progress(stage, done, total)
 
         manifest = run_job(
-            traffic, output, settings, ray=ray, overwrite=overwrite, state=counted, progress=noted
+            traffic[0] if len(traffic) == 1 else traffic,
+            output,
+            settings,
+            ray=ray,
+            overwrite=overwrite,
+            state=counted,
+            progress=noted,
         )
     out.print(top_accounts_table(output / "accounts.parquet"))
     for note in notices(manifest):

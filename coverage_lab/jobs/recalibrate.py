@@ -230,7 +230,10 @@ def _read_labels(path: Path) -> pa.Table:
     except OSError as error:
         raise ConfigError(f"--labels {path}: can't be read ({error.strerror or 'not a table'})") from error
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ConfigError(f"--labels {path}: can't be read as a table ({type(error).__name__})") from error
+        raise ConfigError(
+            f"--labels {path}: can't be read as a table ({type(error).__name__}); "
+            "expected a Parquet file, or CSV in UTF-8 with the columns account_id and label"
+        ) from error
 
 
 def _with_calibration(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coverage_lab.files.manifest import Manifest
-from coverage_lab.traffic.remedies import REMEDIES
+from coverage_lab.schema import QUARANTINE_REMEDIES
 from coverage_lab.untrusted.text import shown
 
 #: Shares above which a loss is a warning.
@@ -33,7 +33,7 @@ def notices(run: Manifest) -> list[str]:
         detail = counts.quarantine_details.get(reason, "")
         told.append(
             f"Warning: {counts.rows_quarantined:,} of {counts.rows_in:,} rows are in quarantine, most of "
-            f"them ({number:,}) as {reason} ({detail}): {REMEDIES[reason]}"
+            f"them ({number:,}) as {reason} ({detail}): {QUARANTINE_REMEDIES[reason]}"
         )
     told += [
         f"Warning: {number:,} values of {name} were unusable and are null; map it in traffic.columns, or "

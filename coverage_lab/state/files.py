@@ -184,7 +184,10 @@ def _rows_of(table: Stored, file: StateFile, ids: Sequence[str]) -> tuple[pa.Tab
         rows=rows.num_rows,
         bytes=sum(group.column(c).total_compressed_size for group in held for c in range(group.num_columns)),
     )
-    return rows.filter(pc.is_in(rows["account_id"], value_set=pa.array(ids, pa.large_string()))), read
+    # Other tools' writers keep neither our order nor our widths of lists and texts.
+    rows = rows.select(STATES.names).cast(STATES)
+    rows = rows.filter(pc.is_in(rows["account_id"], value_set=pa.array(ids, pa.large_string())))
+    return (rows if file.bucket != (0, 1) else rows.sort_by("account_id")), read
 
 
 def _groups_with(metadata: pq.FileMetaData, ids: Sequence[str]) -> Iterable[int]:

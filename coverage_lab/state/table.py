@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _VERSION = f"{_PROPERTY}schema_version"
 _CHECKPOINT = {"delta.checkpointInterval": "10"}
 #: So often is a commit tried again when others were faster, each time on what they left.
 _TRIES = 50
+_OUR_FILE = re.compile(r"(?:^|/)bucket-(\d{5})-of-(\d{5})-[0-9a-f]{16}\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,13 @@ class StateFile:
 
     @property
     def bucket(self) -> tuple[int, int]:
-        """Which bucket of how many the file's accounts are, as its name says."""
-        _, bucket, _, buckets, _ = self.path.rsplit("/", 1)[-1].split("-")
-        return int(bucket), int(buckets)
+        """Which bucket of how many the file's accounts are; the only one where another tool rewrote it.
+
+        A file that we put there is named by its bucket, which spares reading the others. Compaction, z-order
+        and other tools' writers name files their own way: such a file may hold any account of its day.
+        """
+        found = _OUR_FILE.search(self.path)
+        return (0, 1) if found is None else (int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True)
@@ -285,6 +291,11 @@ def state_url(state: str | Path) -> str:
     return text
 
 
+def _delta_url(url: str) -> str:
+    """Address for Delta Lake, which takes a folder's name for one that is percent-encoded."""
+    return Path(url).as_uri() if "://" not in url and "%" in url else url
+
+
 def require_deltalake() -> None:
     """Raise `MissingExtraError` where Delta Lake is not installed."""
     try:
@@ -300,7 +311,7 @@ def _opened(url: str, version: int | None) -> DeltaTable:
 
     try:
         with table_errors(url, passed=TableNotFoundError):
-            return DeltaTable(url, version=version, storage_options=storage_options(url))
+            return DeltaTable(_delta_url(url), version=version, storage_options=storage_options(url))
     except TableNotFoundError as error:
         raise OutputError(
             f"state {url}: no state table there; `coverage-lab run … --state` makes it"
@@ -311,7 +322,7 @@ def _exists(url: str) -> bool:
     from deltalake import DeltaTable
 
     with table_errors(url):
-        return DeltaTable.is_deltatable(url, storage_options(url))
+        return DeltaTable.is_deltatable(_delta_url(url), storage_options(url))
 
 
 def _ours(url: str, table: DeltaTable) -> dict[str, str]:
@@ -368,7 +379,7 @@ def _create(url: str, binding: Binding) -> None:
     try:
         with table_errors(url, passed=DeltaError):
             DeltaTable.create(
-                url,
+                _delta_url(url),
                 pa.schema([*STATE_PARTITIONS, *STATES]),
                 partition_by=STATE_PARTITIONS.names,
                 storage_options=storage_options(url),
