@@ -141,7 +141,7 @@ def _find(value: object, depth: int) -> tuple[Sequence[object], str] | None:
         if len(value) == 1 and isinstance(value[0], list):
             value = value[0]
         return (value, "") if value and _are_messages(value) else None
-    if not isinstance(value, Mapping) or depth > _DEPTH:
+    if not isinstance(value, dict) or depth > _DEPTH:
         return None
     for key in _MESSAGE_KEYS:
         inner = value.get(key)
@@ -171,7 +171,7 @@ def _are_messages(values: Sequence[object]) -> bool:
     """Whether all values are messages, or items between them, and one at least has a role."""
     roles = 0
     for value in values:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return False
         if _role(value) is not None:
             roles += 1
@@ -181,14 +181,14 @@ def _are_messages(values: Sequence[object]) -> bool:
 
 
 def _role(message: object) -> str | None:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         return None
     inner = message.get("message")
-    if isinstance(inner, Mapping):
+    if isinstance(inner, dict):
         return _role(inner)
     for key in _ROLE_KEYS:
         role = message.get(key)
-        if isinstance(role, Mapping):
+        if isinstance(role, dict):
             role = role.get("role")
         if isinstance(role, str):
             return role.lower()
@@ -210,7 +210,7 @@ def _read(messages: Sequence[object]) -> Request:
     continued, media, before = False, 0, ""
     for message in messages:
         role = _role(message)
-        assert isinstance(message, Mapping)
+        assert isinstance(message, dict)
         text, others, results = _content(message)
         if role in _SYSTEM:
             system.append(text)
@@ -237,14 +237,14 @@ def _calls_tools(message: Mapping[object, object]) -> bool:
         return True
     content = message.get("content") or message.get("parts")
     return isinstance(content, list) and any(
-        isinstance(part, Mapping) and (part.get("type") in ("tool_use", "tool_call") or "toolUse" in part)
+        isinstance(part, dict) and (part.get("type") in ("tool_use", "tool_call") or "toolUse" in part)
         for part in content
     )
 
 
 def _content(message: Mapping[object, object]) -> tuple[str, int, int]:
     inner = message.get("message") or message.get("kwargs") or message.get("data")
-    if isinstance(inner, Mapping) and "content" not in message:
+    if isinstance(inner, dict) and "content" not in message:
         return _content(inner)
     if message.get("type") in _RESULTS:
         return "", 0, 1
@@ -271,7 +271,7 @@ def _text(value: object) -> tuple[str, int, int]:
         text = part.get("text", part.get("content") if kind in (None, "text") else None)
         if isinstance(text, str) and kind not in ("thinking", "reasoning"):
             texts.append(text)
-        elif isinstance(text, Mapping) and isinstance(text.get("value"), str):
+        elif isinstance(text, dict) and isinstance(text.get("value"), str):
             texts.append(str(text["value"]))
         elif kind not in ("tool_use", "tool_call", "thinking", "reasoning"):
             others += 1
@@ -279,10 +279,10 @@ def _text(value: object) -> tuple[str, int, int]:
 
 
 def _parts(value: object) -> Iterator[str | Mapping[object, object]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         inner = value.get("parts")
         yield from _parts(inner) if isinstance(inner, list) else (value,)
     elif isinstance(value, list):
         for part in value:
-            if isinstance(part, str | Mapping):
+            if isinstance(part, str | dict):
                 yield part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from coverage_lab.traffic.chat import Request, parsed, request_of
@@ -38,14 +39,22 @@ class Format:
     rows: Callable[[Record], Iterable[Row]]
 
 
+@cache
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
 def at(record: object, path: str) -> Any:
     """Value at dotted keys; JSON text on the way is looked into; None where nothing is."""
-    value = record
-    for key in path.split("."):
-        value = parsed(value)
-        if not isinstance(value, Mapping):
-            return None
+    value: Any = record
+    for key in _keys(path):
+        if type(value) is not dict:
+            value = parsed(value)
+            if not isinstance(value, dict):
+                return None
         value = value.get(key)
+        if value is None:
+            return None
     return value
 
 
@@ -132,7 +141,7 @@ RESPONSES = (
 def body_of(record: Record, *keys: str) -> Record | None:
     """The request's body: the record itself, or what lies under one of `REQUESTS`, with all of these keys."""
     for candidate in (record, *(parsed(at(record, path)) for path in REQUESTS)):
-        if isinstance(candidate, Mapping) and has(candidate, *keys):
+        if isinstance(candidate, dict) and has(candidate, *keys):
             return candidate
     return None
 
@@ -141,6 +150,6 @@ def answer_of(record: Record) -> Record:
     """The response's body; the record itself where it has none apart."""
     for path in RESPONSES:
         found = parsed(at(record, path))
-        if isinstance(found, Mapping):
+        if isinstance(found, dict):
             return found
     return record
