@@ -106,7 +106,10 @@ class TrafficConfig(Frozen):
 class EncoderConfig(Frozen):
     """Which encoder turns prompts into unit vectors."""
 
-    name: EncoderName = Field(default="auto", description="auto: minilm where a GPU is found, else static")
+    name: EncoderName = Field(
+        default="auto",
+        description="auto: static, or minilm where encoder.model names another model",
+    )
     model: str | None = Field(
         default=None,
         description="local path or hub name of a sentence-transformers model to use in place of the "
@@ -114,8 +117,8 @@ class EncoderConfig(Frozen):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
-        description="where minilm runs; auto: cuda where a GPU is found, else cpu. static always runs on "
-        "the CPU",
+        description="auto: minilm runs on cuda where a GPU is found, else on the cpu; static runs on the "
+        "cpu unless cuda is asked for, which gives the same vectors",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -129,7 +132,7 @@ class EncoderConfig(Frozen):
     )
     tokenizer: Literal["auto", "tokenizers", "nanotoken"] = Field(
         default="auto",
-        description="of static and of the engines packed and openvino; the same ids from both; auto: "
+        description="of the engines packed and openvino; the same ids from both; auto: "
         "nanotoken (faster) where it is installed and can do the model's tokenizer, else tokenizers",
     )
     batch_tokens: int | None = Field(

@@ -574,9 +574,9 @@ def _list(kind: pa.DataType) -> pa.DataType:
     return pa.large_list(pa.field("element", kind, nullable=False))
 
 
-#: Version of a state table; an older one is brought up by `coverage-lab state migrate`. 2: `STATES` has
-#: `prompts`. 3: counted files are found by content.
-STATES_VERSION = 3
+#: Version of a state table. 2: `STATES` has `prompts`. 3: counted files are found by content. 4: instruction
+#: and content are told apart; older days can't be brought up, since their prompts are gone.
+STATES_VERSION = 4
 
 #: What is kept of one account's prompts of one day, by account_id: `coverage_lab.accounts.AccountStates` with
 #: its ragged arrays as lists. Hashes are stored as the int64 of the same bits: Delta Lake has no uint64.
@@ -589,13 +589,20 @@ STATES = pa.schema(
         *[_always(f"cells_{level}", _list(pa.int32())) for level in LEVELS],
         _always("novelty", _list(pa.float32())),  # NaN for the day's first prompt
         _always("vector_sums", _list(pa.float64())),
+        _always("content_sums", _list(pa.float64())),
+        _always("content_squares", _list(pa.float64())),
+        _always("instruction_sums", _list(pa.float64())),
+        _always("wrapping_sums", _list(pa.float64())),
         _always("structure_sums", _list(pa.float64())),
         _always("structure_squares", _list(pa.float64())),
         # hashed opening words: the columns that are not 0, and their sums
         _always("opening_columns", _list(pa.int16())),
         _always("opening_sums", _list(pa.float64())),
+        _always("content_opening_columns", _list(pa.int16())),
+        _always("content_opening_sums", _list(pa.float64())),
         _always("end_users", _list(pa.int64())),
         _always("sessions", _list(pa.int64())),
+        _always("templates", _list(pa.int64())),
         # what this day's look saw (`coverage_lab.detect.trajectory`): by which scorecard, how many sizes of
         # its ladder were passed, and how high the account stood; null where the look did not count. Since
         # version 2.

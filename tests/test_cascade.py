@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from support.manifests import a_manifest
-from support.traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
+from support.traced import HashEncoder, a_judge, a_scorecard, said, tiny_atlas, traffic
 
 from coverage_lab.accounts import trace_prompts
 from coverage_lab.atlas import Atlas, fit_atlas
@@ -58,7 +58,7 @@ def other_atlas() -> Atlas:
         np.ones(1000, dtype=bool),
         None,
         encoder=OtherEncoder(),
-        sizes=(3, 9, 27),
+        sizes=(3, 8, 27),  # as many middle cells as the stand-in scorecard weighs
         iterations=3,
         description="tests: the second stage",
     )
@@ -68,13 +68,13 @@ def other_atlas() -> Atlas:
 def second() -> Judge:
     atlas = other_atlas()
     card = a_scorecard().model_copy(update={"atlas_id": atlas.id, "encoder_id": OtherEncoder.id})
-    return replace(a_judge(watch_p=0.5), encoder=OtherEncoder(), atlas=atlas, scorecard=card)
+    return replace(a_judge(watch_p=0.95), encoder=OtherEncoder(), atlas=atlas, scorecard=card)
 
 
 def two_stages(second: Judge, escalate_p: float) -> Judge:
     """Fresh encoders, so that a test sees who was asked for what."""
     return replace(
-        a_judge(watch_p=0.5), second=replace(second, encoder=OtherEncoder()), escalate_p=escalate_p
+        a_judge(watch_p=0.95), second=replace(second, encoder=OtherEncoder()), escalate_p=escalate_p
     )
 
 
@@ -83,10 +83,18 @@ def prompts() -> pa.Table:
     """Ten sweeps, ten tasks, and two accounts with too few prompts, all mixed."""
     rows = []
     for k in range(10):
-        rows += [(f"sweep {k}", i, f"Generate a list of facts about {k} {i}:\n1.", None) for i in range(90)]
-        rows += [(f"task {k}", i, f"Please fix this text number {k} {i % 20}", "u") for i in range(80)]
+        rows += [
+            (f"sweep {k}", i, f"Generate a list of 5 facts about subject {said(1000 * k + i)}:\n1.", None)
+            for i in range(90)
+        ]
+        rows += [
+            (f"task {k}", i, f"Please fix this text number {said(1000 * k + i % 20)}", "u") for i in range(80)
+        ]
     for k in range(2):
-        rows += [(f"few {k}", i, f"Generate a list of facts about few {k} {i}", None) for i in range(20)]
+        rows += [
+            (f"few {k}", i, f"Generate a list of facts about few {said(1000 * k + i)}", None)
+            for i in range(20)
+        ]
     order = np.random.default_rng(3).permutation(len(rows))
     begin = 1_760_000_000  # a day that a run accepts
     return traffic(
@@ -199,8 +207,12 @@ def test_only_escalated_prompts_reach_the_second_encoder(second: Judge, prompts:
     wanted = set(prompts.filter(pc.is_in(prompts["account_id"], value_set=theirs))["prompt"].to_pylist())
     assert judge.second is not None
     asked = [text.removeprefix("other ") for call in judge.second.encoder.calls for text in call]
-    assert set(asked) == wanted
-    assert len(asked) == len(wanted)
+    # Prompts, and what they are parted into: contents and instructions.
+    theirs_whole = [text for text in asked if text in wanted]
+    assert set(theirs_whole) == wanted
+    assert len(asked) == len(set(asked))
+    others = set(prompts["prompt"].to_pylist()) - wanted
+    assert not others & set(asked)
     assert len(wanted) < len(set(prompts["prompt"].to_pylist()))
 
 

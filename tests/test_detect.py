@@ -7,16 +7,16 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.traced import HashEncoder, a_judge, a_scorecard, labelled_accounts, tiny_atlas, traffic
+from support.traced import HashEncoder, a_judge, a_scorecard, labelled_accounts, said, tiny_atlas, traffic
 
 from coverage_lab.accounts import measure, trace_prompts
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import default_scorecard, judge_prompts, load_scorecard
 from coverage_lab.detect.conformal import conformal_p
-from coverage_lab.detect.features import FEATURES, SPECS, Features, features_of
-from coverage_lab.detect.fit import ORDINARY, GrowingAccounts, fit_scorecard
+from coverage_lab.detect.features import FEATURES, SHAPE, SPECS, VECTORS, Features, features_of
+from coverage_lab.detect.fitting import GrowingAccounts, fit_scorecard
 from coverage_lab.detect.reasons import reasons
-from coverage_lab.detect.scorecard import GrowthCalibration, Scorecard
+from coverage_lab.detect.scorecard import REST, GrowthCalibration, Scorecard
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.errors import ConfigError
 from coverage_lab.schema import ACCOUNTS, ARCHETYPES, FLAGS, VERDICTS
@@ -207,31 +207,54 @@ def some_features(card, accounts=20):
         [[f.benign_median + f.sd * x for f in card.features] for x in rng.normal(0, 2, accounts)]
     )
     named[3, 4] = np.nan
-    return Features(
-        named=named,
-        style=rng.normal(0, 0.02, (accounts, len(card.style.weight))).astype(np.float32),
-        wording=rng.normal(0, 0.02, (accounts, len(card.wording.weight))).astype(np.float32),
-        prompts=rng.integers(1, 5000, accounts),
-    )
+    vectors = {
+        name: rng.normal(0, 0.05, (accounts, len(card.linear[name].weight))).astype(np.float32)
+        for name in VECTORS
+    }
+    return Features(named, vectors, rng.integers(1, 5000, accounts))
 
 
 def test_score_is_the_formula_of_its_docstring(card):
     features = some_features(card)
     scores = card.score(card.points(features))
+    clipped = 0
     for i, score in enumerate(scores):
-        size, odds = np.log(features.prompts[i]), card.intercept
-        for term, value in zip(card.features, features.named[i], strict=True):
-            if np.isnan(value):
-                continue
+        size, values = np.log(features.prompts[i]), {"shape": 0.0, "build": 0.0}
+        for j, (term, value) in enumerate(zip(card.features, features.named[i], strict=True)):
             a, b, c = term.by_size
             z = (value - (a + b * size + c * size**2)) / term.sd
-            odds += term.points[sum(edge <= z for edge in term.edges)]
-        for linear, x in ((card.style, features.style[i]), (card.wording, features.wording[i])):
-            norm = max(float(np.sqrt((x.astype(np.float64) ** 2).sum())), 0.02)
-            odds += linear.offset + sum(w * float(v) / norm for w, v in zip(linear.weight, x, strict=True))
-        alike = features.named[i, FEATURES.index("opening_repeat")]
-        odds -= card.template_relief * max(0.0, alike - 0.3)
+            step = (
+                term.benign_points if np.isnan(value) else term.points[sum(edge <= z for edge in term.edges)]
+            )
+            values["shape" if j < len(SHAPE) else "build"] += step
+        for name in VECTORS:
+            x = [float(v) for v in features.vectors[name][i]]
+            if name in ("openings", "content_openings"):
+                x = [max(v, 0.0) ** 0.5 for v in x]
+            linear = card.linear[name]
+            values[name] = linear.offset + sum(w * v for w, v in zip(linear.weight, x, strict=True))
+        odds = card.intercept
+        for name, part in card.parts.items():
+            middle, spread = (np.interp(size, np.log(part.sizes), y) for y in (part.middle, part.spread))
+            standing = (values[name] - middle) / spread
+            clipped += abs(standing) > 2.5
+            odds += card.slope * part.weight * min(max(standing, -2.5), 2.5)
         assert score == pytest.approx(1 / (1 + np.exp(-odds)))
+    assert clipped, "none is far enough out to be clipped"
+
+
+def test_points_sum_to_the_log_odds_also_where_a_part_is_clipped(card):
+    features = some_features(card)
+    points = card.points(features)
+    assert points.shape == (20, REST + 1)
+    odds = points.sum(axis=1) + card.intercept
+    assert card.log_odds(features) == pytest.approx(odds)
+    assert card.score(points) == pytest.approx(1 / (1 + np.exp(-odds)))
+    most = card.slope * 2.5
+    for name, part in card.parts.items():
+        if name in VECTORS:
+            column = points[:, len(FEATURES) + VECTORS.index(name)]
+            assert (np.abs(column) <= most * part.weight + 1e-12).all()
 
 
 def test_each_account_has_its_points_and_archetype_whoever_is_beside_it(card):
@@ -244,11 +267,10 @@ def test_each_account_has_its_points_and_archetype_whoever_is_beside_it(card):
 
 
 def benign_median(card, prompts=350):
-    """Features of an account that is the benign median in every named feature, with no style or wording."""
+    """Features of an account that is the benign median in every named feature, with vectors of zeros."""
     return Features(
         named=np.array([[feature.benign_median for feature in card.features]]),
-        style=np.zeros((1, len(card.style.weight)), np.float32),
-        wording=np.zeros((1, len(card.wording.weight)), np.float32),
+        vectors={name: np.zeros((1, len(card.linear[name].weight)), np.float32) for name in VECTORS},
         prompts=np.array([prompts]),
     )
 
@@ -256,10 +278,12 @@ def benign_median(card, prompts=350):
 def test_shipped_scorecard_says_what_it_was_made_from(shipped):
     assert {"made_from", "protocol", "cannot"} <= set(shipped.card)
     assert shipped.smallest_p <= 0.01, "a review verdict must be reachable"
-    points = shipped.points(benign_median(shipped))
-    points[0, -3:-1] = shipped.style.benign_median, shipped.wording.benign_median
-    assert shipped.p_value(shipped.score(points), np.array([350]))[0] > 0.2
+    # Half of the ordinary customers score higher than an account of which every part is at the median.
+    middle = np.zeros((1, REST + 1))
+    assert shipped.p_value(shipped.score(middle), np.array([350]))[0] > 0.2
     assert shipped.mixture.tells, "shares of a mixture can't be told"
+    assert shipped.calibration.customers >= 100
+    assert shipped.growth is not None
 
 
 def test_fitted_scorecard_tells_the_kinds_it_was_fitted_on_apart():
@@ -271,10 +295,11 @@ def test_fitted_scorecard_tells_the_kinds_it_was_fitted_on_apart():
 
 def test_reasons_name_the_largest_points_and_both_sides(card):
     features = benign_median(card)
-    points = np.zeros((1, len(FEATURES) + 3))
+    points = np.zeros((1, REST + 1))
     points[0, 2], points[0, 7], points[0, 1] = 1.5, 0.7, -0.4
     (sentences,) = reasons(card, features, points)
-    assert [("+1.5" in s, "+0.7" in s, "-0.4 points away" in s) for s in sentences] == [
+    starts = ("Strong sign of harvesting: ", "Some sign of harvesting: ", "Little sign against harvesting: ")
+    assert [tuple(s.startswith(start) for start in starts) for s in sentences] == [
         (True, False, False),
         (False, True, False),
         (False, False, True),
@@ -282,14 +307,17 @@ def test_reasons_name_the_largest_points_and_both_sides(card):
     assert reasons(card, features, np.zeros_like(points)) == [[]]
 
 
-def test_every_feature_has_words(card):
-    for j in range(len(FEATURES) + 3):
-        points = np.zeros((1, len(FEATURES) + 3))
-        points[0, j] = 1.0 if j < len(FEATURES) + 2 else -1.0
+def test_every_term_has_words(card):
+    for j in range(REST):
+        points = np.zeros((1, REST + 1))
+        points[0, j] = 1.0
         (sentence,) = reasons(card, benign_median(card), points)[0]
-        assert ("benign accounts: median" in sentence) == (j < len(FEATURES) + 2)
-        assert ("its prompts open alike (" in sentence) == (j == len(FEATURES) + 2)
+        assert "for nine in ten ordinary accounts it is" in sentence
+        assert ("more like collected instruction banks" in sentence) == (j >= len(FEATURES))
         assert "nan" not in sentence
+    points = np.zeros((1, REST + 1))
+    points[0, REST] = 5.0
+    assert reasons(card, benign_median(card), points) == [[]], "what no feature accounts for is no reason"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
@@ -307,7 +335,11 @@ def test_a_spread_that_is_told_with_its_mean_is_a_function_of_it():
     rows = [("a", i, "Is it so?" if i % 4 else "It is so.", None) for i in range(60)]
     states = trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
     named = dict(
-        zip(FEATURES, features_of(states, measure(states, tiny_atlas()).values).named[0], strict=True)
+        zip(
+            FEATURES,
+            features_of(states, measure(states, tiny_atlas()).values, middle_cells=8).named[0],
+            strict=True,
+        )
     )
     for spec in SPECS:
         if spec.told_with:
@@ -320,7 +352,7 @@ def test_features_are_the_measures_and_means_of_the_account():
     rows = [("a", i, f"Could you list {i % 7} things?", None) for i in range(60)]
     states = trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
     measures = measure(states, tiny_atlas())
-    features = features_of(states, measures.values)
+    features = features_of(states, measures.values, middle_cells=8)
     assert features.named.shape == (1, len(FEATURES))
     named = dict(zip(FEATURES, features.named[0], strict=True))
     assert named["repeat_share"] == pytest.approx(53 / 60)
@@ -328,7 +360,12 @@ def test_features_are_the_measures_and_means_of_the_account():
     assert (named["question_mean"], named["question_sd"]) == (1.0, 0.0)
     assert named["opening_repeat"] > 0.9
     vectors = HashEncoder().encode([row[2] for row in rows])
-    assert np.allclose(features.style[0], vectors.mean(axis=0), atol=1e-6)
+    assert np.allclose(features.vectors["prompts"][0], vectors.mean(axis=0), atol=1e-6)
+    # Nothing is constant in so few distinct prompts, so the content is the prompt.
+    assert not features.vectors["instruction"].any()
+    assert np.allclose(features.vectors["spread"][0], vectors.std(axis=0), atol=1e-5)
+    middle = np.bincount(tiny_atlas().assign(vectors)[:, 1], minlength=8) / 60
+    assert np.allclose(features.vectors["topics"][0], np.sqrt(middle), atol=1e-6)
 
 
 def test_scorecard_refuses_what_is_not_one(tmp_path):
@@ -352,7 +389,8 @@ def test_a_scorecard_comes_back_from_its_file_as_it_was(tmp_path):
     assert Scorecard.model_validate(without).mixture.prompt_sd == 0.0
 
 
-ROWS = [("big", i, f"text {i}", None) for i in range(80)] + [("small", i, f"t {i}", None) for i in range(5)]
+ROWS = [("big", i, f"text {said(i)}", None) for i in range(80)]
+ROWS += [("small", i, f"t {said(i)}", None) for i in range(5)]
 
 
 def test_judged_tables_have_their_schemas_and_agree():
@@ -413,7 +451,7 @@ def test_growth_is_scored_by_weights_that_saw_no_corpus_of_the_account():
     labelled = labelled_accounts()
     one_size = replace(labelled.features, prompts=np.full(len(labelled.kind), 100))
     labelled = replace(labelled, features=one_size)
-    ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
+    ordinary = labelled.at(labelled.ordinary)
     grown = GrowingAccounts(ordinary, np.arange(len(ordinary.kind)))
     card = fit_scorecard(labelled, atlas_id="", encoder_id="", grown=grown)
     assert card.growth is not None
@@ -425,7 +463,7 @@ def test_growth_is_scored_by_weights_that_saw_no_corpus_of_the_account():
 
 def test_growth_lays_out_each_account_from_its_smallest_size():
     labelled = labelled_accounts()
-    ordinary = labelled.at(np.isin(labelled.kind, ORDINARY))
+    ordinary = labelled.at(labelled.ordinary)
     rows = np.repeat(np.arange(40), 2)
     features = replace(ordinary.features.at(rows), prompts=np.tile([50, 100], 40))
     grown = GrowingAccounts(replace(ordinary.at(rows), features=features), rows)

@@ -100,7 +100,8 @@ def test_figures_are_those_of_the_shipped_card(encoder):
     row = next(line for line in FIGURES.splitlines() if line.startswith(f"| `{encoder}` |"))
     shown = [float(cell) for cell in re.findall(r"\d\.\d+", row)]
     names = ("auroc", "auroc_interval_low", "auroc_interval_high")
-    names += ("tpr_1pct", "tpr_1pct_interval_low", "tpr_1pct_interval_high", "tpr_01pct")
+    names += ("tpr_1pct", "tpr_1pct_interval_low", "tpr_1pct_interval_high")
+    assert f"| {card['size']:,} |" in row
     assert shown == [round(card[name], 2) for name in names]
 
 

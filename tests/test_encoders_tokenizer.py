@@ -51,11 +51,8 @@ OTHER_KINDS = [pytest.param(byte_pairs, id="byte pairs"), pytest.param(words_onl
 
 
 @cache
-def both(window: int | None, special_tokens: bool, own_threads: bool = True) -> tuple[Tokenizer, Tokenizer]:
-    return (
-        HuggingFaceTokenizer(recipe(), window=window, special_tokens=special_tokens),
-        NanoTokenizer(recipe(), window=window, special_tokens=special_tokens, own_threads=own_threads),
-    )
+def both(window: int | None) -> tuple[Tokenizer, Tokenizer]:
+    return HuggingFaceTokenizer(recipe(), window=window), NanoTokenizer(recipe(), window=window)
 
 
 def as_lists(tokens: Tokens) -> list[list[int]]:
@@ -74,20 +71,15 @@ def test_ids_are_those_of_sentence_transformers(window: int) -> None:
         ids[mask.bool()].tolist()
         for ids, mask in zip(theirs["input_ids"], theirs["attention_mask"], strict=True)
     ]
-    for tokenizer in both(window, True):
+    for tokenizer in both(window):
         tokens = tokenizer.tokenize(TEXTS)
         assert as_lists(tokens) == expected
         assert tokens.lengths.max() == window
 
 
-@pytest.mark.parametrize("own_threads", [True, False])
-@pytest.mark.parametrize("special_tokens", [True, False])
 @pytest.mark.parametrize("window", [3, 16, 256, None])
-def test_both_libraries_give_the_same_ids(
-    window: int | None, special_tokens: bool, own_threads: bool
-) -> None:
-    reference, fast = both(window, special_tokens, own_threads)
-    assert (reference.own_threads, fast.own_threads) == (True, own_threads)
+def test_both_libraries_give_the_same_ids(window: int | None) -> None:
+    reference, fast = both(window)
     ours, theirs = reference.tokenize(TEXTS), fast.tokenize(TEXTS)
     assert as_lists(theirs) == as_lists(ours)
     for tokens in (ours, theirs):
@@ -95,29 +87,21 @@ def test_both_libraries_give_the_same_ids(
         assert len(tokens) == len(TEXTS)
 
 
-@given(
-    st.lists(any_text, max_size=8),
-    st.sampled_from([(12, True), (None, True), (12, False), (None, False)]),
-)
-def test_both_libraries_give_the_same_ids_of_any_text(
-    texts: list[str], options: tuple[int | None, bool]
-) -> None:
-    reference, fast = both(*options)
+@given(st.lists(any_text, max_size=8), st.sampled_from([12, None]))
+def test_both_libraries_give_the_same_ids_of_any_text(texts: list[str], window: int | None) -> None:
+    reference, fast = both(window)
     assert as_lists(fast.tokenize(texts)) == as_lists(reference.tokenize(texts))
 
 
 def test_windows_and_special_tokens_are_what_they_say() -> None:
     """By the definition: a window keeps the first tokens; special tokens stand around what is kept."""
     text = "one two three " * 300
-    for whole, cut, framed, framed_cut in zip(
-        both(None, False), both(12, False), both(None, True), both(12, True), strict=True
-    ):
-        start, end = whole.id_of("[CLS]"), whole.id_of("[SEP]")
-        ids = [whole.id_of(word) for word in text.split()]
-        assert as_lists(whole.tokenize([text, ""])) == [ids, []]
-        assert as_lists(cut.tokenize([text])) == [ids[:12]]
-        assert as_lists(framed.tokenize([text, ""])) == [[start, *ids, end], [start, end]]
-        assert as_lists(framed_cut.tokenize([text])) == [[start, *ids[:10], end]]
+    vocabulary = json.loads(recipe())["model"]["vocab"]
+    start, end = vocabulary["[CLS]"], vocabulary["[SEP]"]
+    ids = [vocabulary[word] for word in text.split()]
+    for whole, cut in zip(both(None), both(12), strict=True):
+        assert as_lists(whole.tokenize([text, ""])) == [[start, *ids, end], [start, end]]
+        assert as_lists(cut.tokenize([text])) == [[start, *ids[:10], end]]
 
 
 @pytest.mark.parametrize("direction", ["Left", "Right"])
@@ -132,7 +116,7 @@ def test_a_length_in_the_recipe_cuts_nothing(direction: str) -> None:
     described["padding"] = None
     for name in ("tokenizers", "nanotoken"):
         one = load_tokenizer(name, json.dumps(described))
-        assert as_lists(one.tokenize(TEXTS)) == as_lists(both(None, True)[0].tokenize(TEXTS))
+        assert as_lists(one.tokenize(TEXTS)) == as_lists(both(None)[0].tokenize(TEXTS))
 
 
 @pytest.mark.parametrize(
@@ -143,10 +127,9 @@ def test_options_reach_the_library_that_is_chosen(name: TokenizerName, made: typ
     plain = load_tokenizer(name, recipe())
     assert isinstance(plain, made)
     assert plain.name == {"auto": "nanotoken"}.get(name, name)
-    bare = load_tokenizer(name, recipe(), window=5, special_tokens=False, own_threads=False)
-    assert as_lists(plain.tokenize(TEXTS)) == as_lists(both(None, True)[0].tokenize(TEXTS))
-    assert as_lists(bare.tokenize(TEXTS)) == as_lists(both(5, False)[0].tokenize(TEXTS))
-    assert bare.own_threads == (made is HuggingFaceTokenizer)
+    cut = load_tokenizer(name, recipe(), window=5)
+    assert as_lists(plain.tokenize(TEXTS)) == as_lists(both(None)[0].tokenize(TEXTS))
+    assert as_lists(cut.tokenize(TEXTS)) == as_lists(both(5)[0].tokenize(TEXTS))
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -187,7 +170,7 @@ def test_nanotoken_by_name_refuses_another_kind_of_tokenizer(kind: object) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "extra"), [("nanotoken", "fast"), ("tokenizers", "encoders")])
+@pytest.mark.parametrize(("name", "extra"), [("nanotoken", "fast"), ("tokenizers", "transformer")])
 def test_a_library_that_is_missing_names_the_extra(
     name: TokenizerName, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

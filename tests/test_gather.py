@@ -23,6 +23,7 @@ from coverage_lab.jobs import external_sort as merging
 from coverage_lab.jobs.combine import gather
 from coverage_lab.jobs.run import _outcome
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
+from coverage_lab.traffic.batch import Tallies
 
 SCHEMAS = {"accounts": ACCOUNTS, "flags": FLAGS, "curves": CURVES, "cells": CELLS, "quarantine": QUARANTINE}
 
@@ -239,7 +240,7 @@ def test_counts_of_a_run_are_those_of_its_tables(tmp_path, monkeypatch):
     )
     read: Any = SimpleNamespace(buckets=parts, as_of="then")
     prompts = sum(row["prompts"] for row in rows)
-    outcome = _outcome(tmp_path / "out", prompts + 3, read, judge, own_prompts=None)
+    outcome = _outcome(tmp_path / "out", Tallies(rows_in=prompts + 3), read, judge, own_prompts=None)
     assert outcome.counts.accounts == 21
     assert outcome.counts.rows_used == prompts
     assert outcome.counts.quarantine_reasons == {"empty_prompt": 2, "missing_prompt": 1}

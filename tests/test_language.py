@@ -6,7 +6,7 @@ import pytest
 from coverage_lab.accounts.prompt_features import openings
 from coverage_lab.config import EncoderConfig
 from coverage_lab.detect import default_scorecard
-from coverage_lab.detect.features import FEATURES, Features
+from coverage_lab.detect.features import FEATURES, VECTORS, Features
 from coverage_lab.encoders import load_encoder
 
 #: The same eight everyday requests, written for this test.
@@ -53,28 +53,31 @@ SAID = {
     ),
 }
 
-#: Points of the log-odds that style and opening words add; 3.8 (static) and 3.3 (minilm) were measured. With
-#: language directions from ordinary accounts alone, not all benign ones, it was 2.8 and 2.0, yet 3.9% of 128
-#: Chinese accounts were false alarms by static in place of 0.8% (none by minilm either way). Closing the rest
-#: is open: a flag in Chinese deserves more doubt than one in English.
-MOST_APART = 4.0
+#: Standard deviations of ordinary accounts: half of the distance from their median to their 95th percentile.
+#: Measured: static 1.5 (prompts), 2.4 and 2.6 (opening words of prompts and contents). One was wanted:
+#: closing the rest is open, and a flag in one language deserves no more trust than in another.
+MOST_APART = {"static": 2.8, "minilm": 4.0}
 
 
-def points_by_language(encoder, card):
+def evidence_by_language(encoder, card):
+    """What prompts and opening words are worth in each language, on the scale that each is brought to."""
     texts = [list(said) for said in SAID.values()]
-    features = Features(
-        named=np.full((len(SAID), len(FEATURES)), np.nan),
-        style=np.array([encoder.encode(said).mean(axis=0) for said in texts]),
-        wording=np.array([np.asarray(openings(said).mean(axis=0)).ravel() for said in texts]),
-        prompts=np.full(len(SAID), 8),
-    )
-    points = card.points(features)[:, len(FEATURES) : len(FEATURES) + 2].sum(axis=1)
-    return dict(zip(SAID, points, strict=True))
+    vectors = {name: np.zeros((len(SAID), len(card.linear[name].weight)), np.float32) for name in VECTORS}
+    means = np.array([encoder.encode(said).mean(axis=0) for said in texts])
+    opened = np.array([np.asarray(openings(said).mean(axis=0)).ravel() for said in texts])
+    vectors |= {"prompts": means, "openings": opened, "content_openings": opened}
+    features = Features(np.full((len(SAID), len(FEATURES)), np.nan), vectors, np.full(len(SAID), 50))
+    _, values = card.values(features)
+    apart = {}
+    for name in ("prompts", "openings", "content_openings"):
+        _, spread = card.parts[name].usual(features.prompts)
+        apart[name] = dict(zip(SAID, (values[name] / (spread / 1.645)).tolist(), strict=True))
+    return apart
 
 
 @pytest.mark.parametrize("name", ["static", "minilm"])
 def test_content_is_scored_alike_in_every_language(name):
     card = default_scorecard(name)
-    points = points_by_language(load_encoder(EncoderConfig(name=name, device="cpu"), threads=1), card)
-    apart = max(points.values()) - min(points.values())
-    assert apart < MOST_APART, points
+    found = evidence_by_language(load_encoder(EncoderConfig(name=name, device="cpu"), threads=1), card)
+    apart = {part: max(values.values()) - min(values.values()) for part, values in found.items()}
+    assert max(apart.values()) < MOST_APART[name], apart

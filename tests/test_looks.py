@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.traced import HashEncoder, a_judge, a_scorecard, tiny_atlas, traffic
+from support.traced import said as word
 
 import coverage_lab.jobs.run
 from coverage_lab.accounts import AccountStates, merge, trace_prompts
@@ -22,6 +23,7 @@ from coverage_lab.jobs import StateDay, run_job
 from coverage_lab.state.maintenance import forget_account, rollback_day
 from coverage_lab.state.table import StateTable
 
+#: As the harvests that the small scorecard was fitted on: subjects from all over, none twice.
 HARVEST = "Generate a list of 5 facts about subject {}:\n1."
 TASK = "Please fix this text number {}"
 SIZES = (50, 100, 200)
@@ -38,8 +40,12 @@ def a_growing_judge(card: Scorecard | None = None) -> Judge:
     return Judge(HashEncoder(), tiny_atlas(), card or card_with_growth(), limits, "tests")
 
 
+def said(put: str, number: int) -> str:
+    return word(10_007 + 613 * number) if put == HARVEST else word(number)
+
+
 def day(name: str, put: str, numbers: range) -> AccountStates:
-    rows = [(name, number, put.format(number), None) for number in numbers]
+    rows = [(name, number, put.format(said(put, number)), None) for number in numbers]
     return trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
 
 
@@ -49,7 +55,7 @@ def test_the_highest_look_decides_whatever_comes_after() -> None:
     one = judge_states(first, judge, watched=unwatched(1))
     # Ordinary work from then on: today's score falls, what has been seen stays.
     calm = AccountStates.empty(HashEncoder().dim)
-    grown = merge([calm, first, day("a", TASK, range(1000, 1150))])
+    grown = merge([calm, first, day("a", TASK, range(1000, 1120))])
     two = judge_states(grown, judge, watched=one.watched)
     early, late = one.accounts.to_pylist()[0], two.accounts.to_pylist()[0]
     assert late["score"] < early["score"]
@@ -108,7 +114,6 @@ def test_below_the_first_size_nothing_is_counted() -> None:
     assert row["p_value"] == row["p_today"]
 
 
-SECONDS = 1_768_000_000
 DAYS = tuple(date(2026, 1, 10 + n) for n in range(8))
 
 
@@ -142,7 +147,8 @@ def daily(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         for at, name in enumerate(folders or ("acct",)):
             folder = place / "traffic" / (f"bucket={at}" if folders else "all")
             folder.mkdir(parents=True)
-            rows = [(name, SECONDS + number, put.format(number), None) for number in numbers]
+            begin = int(datetime.combine(DAYS[day], time(), UTC).timestamp())
+            rows = [(name, begin + number, put.format(said(put, number)), None) for number in numbers]
             sent = traffic(rows).select(["account_id", "timestamp", "prompt"])
             pq.write_table(sent, folder / "traffic.parquet")
         settings = config.model_copy(update={"state": StateConfig(window_days=window)})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from coverage_lab.detect.fit import even_weights
+from coverage_lab.detect.fitting import even_weights
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.evaluate import metrics
 

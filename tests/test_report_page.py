@@ -92,7 +92,7 @@ def test_header_tells_the_run_and_its_limits(page: _Page) -> None:
         "What it can’t tell:",
         "1,200 calibration accounts",
         "64 → 1,024 → 16,384 cells",
-        "prompt is empty or only white space",
+        "prompt is empty, only white space or only a word for nothing ({}, [], null)",
         "33.50 s",
     ):
         assert statement in text

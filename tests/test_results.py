@@ -22,14 +22,10 @@ from support.scored_day import HOSTILE, PLAIN, SETTINGS, SIZES, day
 
 from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.evaluate.benchmark_page import PALETTE, write_page
-from coverage_lab.evaluate.results import (
-    REPLAYED,
-    Figures,
-    Results,
-    summarise,
-    table,
-)
+from coverage_lab.evaluate.results import REPLAYED, Figures, Results
 from coverage_lab.evaluate.scored_accounts import BENIGN_KINDS, ScoredAccounts, ladder_order
+from coverage_lab.evaluate.summary import summarise
+from coverage_lab.evaluate.tables import table
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +267,7 @@ def test_json_has_the_same_bytes_each_time(scored: ScoredAccounts, results: Resu
             name: getattr(scored, name)[order]
             for name in (
                 *("kind", "rung", "prompts", "cluster", "language"),
-                *("fold", "campaign", "trajectory", "archetype"),
+                *("fold", "campaign", "trajectory", "archetype", "p_value"),
             )
         },
     )
@@ -298,7 +294,7 @@ def test_json_and_page_do_not_hang_on_the_hash_seed(results: Results, tmp_path: 
     code = (
         "import sys; from pathlib import Path\n"
         "from coverage_lab.evaluate.benchmark_page import write_page\n"
-        "from coverage_lab.evaluate.results import summarise\n"
+        "from coverage_lab.evaluate.summary import summarise\n"
         "from support.scored_day import SETTINGS, day\n"
         "r = summarise(day(), settings=SETTINGS, seed=9)\n"
         "Path(sys.argv[1]).write_text(r.to_json()); write_page(Path(sys.argv[2]), r)"

@@ -119,23 +119,24 @@ def judged_p(smallest, at_smallest, judged):
 
 
 def test_a_run_says_that_its_calibration_is_too_small_for_a_single_discovery(tmp_path, capsys):
-    """51 accounts, each compared with 500: 51/501 > 0.1, so one alone at the smallest p is no discovery."""
+    """51 accounts, each compared with 232 customers: 51/233 > 0.2, so two at the smallest p are none."""
     many = write(some_traffic(accounts=51, prompts=50), tmp_path / "many.parquet")
     config = tmp_path / "config.toml"
     config.write_text(TOML)
-    sentence = "With 500 calibration accounts to compare each of 51 judged accounts with, no account can be a"
+    sentence = "With 232 ordinary customers to compare each of 51 judged accounts with, no account can be a"
     code, out, err = call(capsys, "run", many, tmp_path / "plain", "--config", config)
     assert code == 0, err
     found = json.loads((tmp_path / "plain" / "run.json").read_text())["discoveries"]
-    assert (found["judged"], found["fewest"]) == (51, 2)
+    assert (found["judged"], found["fewest"]) == (51, 3)
     assert found["note"].startswith(sentence)
     assert sentence in " ".join(out.split())
-    # With state the p-values are of all days and finer: there are more accounts to compare growth with.
+    # With state the p-values are of all days and a little finer: other customers' growth is compared.
     dated = ("--state", tmp_path / "state", "--day", "2026-01-01")
     code, out, err = call(capsys, "run", many, tmp_path / "dated", "--config", config, *dated)
     assert code == 0, err
     found = json.loads((tmp_path / "dated" / "run.json").read_text())["discoveries"]
-    assert (found["judged"], found["fewest"], found["note"]) == (51, 1, None)
+    assert (found["judged"], found["fewest"]) == (51, 2)
+    assert "no account can be a discovery (q at most 0.1) by itself" in found["note"]
 
 
 def test_nothing_judged_is_no_discovery():

@@ -48,7 +48,7 @@ def setup(tmp_path):
     program(bin_folder / "pip", FAKE_PIP)
     program(bin_folder / "python", "#!/usr/bin/env bash\nexit 1\n")
 
-    def call(*, gpu=False, usual=None, own=None, variable=None):
+    def call(*, gpu=False, usual=None, own=None, variable=None, extras="transformer"):
         program(tmp_path / "path/nvidia-smi", f"#!/usr/bin/env bash\nexit {0 if gpu else 9}\n")
         for name, packages in (("usual_index", usual), ("own_index", own)):
             if packages is not None:
@@ -59,7 +59,7 @@ def setup(tmp_path):
         if variable is not None:
             environment["COVERAGE_LAB_TORCH"] = variable
         done = subprocess.run(
-            ["scripts/setup", "encoders"],
+            ["scripts/setup", *filter(None, [extras])],
             cwd=tmp_path,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -70,7 +70,7 @@ def setup(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         calls = (bin_folder / "calls").read_text().splitlines()
-        assert calls[-1] == "install --quiet --editable .[encoders]"
+        assert calls[-1] == f"install --quiet --no-compile --editable .{extras and f'[{extras}]'}"
         return [line.removeprefix("install --quiet ") for line in calls[:-1]], done.stderr
 
     return call
@@ -114,6 +114,19 @@ def test_the_variable_decides_when_it_is_set(setup):
     calls, said = setup(gpu=True, usual=CPU, variable="torch==2.12.0 --index-url https://example.org/simple")
     assert calls == ["torch==2.12.0 --index-url https://example.org/simple"]
     assert "COVERAGE_LAB_TORCH" in said
+
+
+@pytest.mark.parametrize("extras", ["", "ray", "ray,state"])
+def test_without_an_extra_that_needs_it_there_is_no_torch(setup, extras):
+    calls, said = setup(gpu=True, usual=CPU, own=CPU, extras=extras)
+    assert calls == []
+    assert "torch" not in said
+
+
+@pytest.mark.parametrize("extras", ["transformer", "gpu", "ray,transformer", "gpu,ray", "test"])
+def test_extras_that_need_torch_get_it_first(setup, extras):
+    calls, _ = setup(usual=CPU, extras=extras)
+    assert installed(calls) == "torch==2.13.0"
 
 
 def test_a_second_call_finds_it_done(setup):

@@ -106,7 +106,7 @@ def test_trace_against_hand_calculation():
     digest = int.from_bytes(hashlib.blake2b(b"only", digest_size=8).digest(), "little")
     assert int(states.digests[0]) == digest
     assert states.end_users.counts(2).tolist() == [0, 1]
-    assert encoder.calls == [["late", "early", "only"], ["only", "early", "early", "late"]]
+    assert encoder.calls == [["only", "late", "early"], ["only", "early", "early", "late"]]
 
 
 @given(rows=ROWS)
@@ -197,6 +197,7 @@ def test_a_large_bank_is_read_in_place():
     bank = Distinct(
         vectors=HostVectors(small.vectors.rows[tiled]),
         digests=np.arange(rows, dtype=np.uint64),
+        characters=small.characters[tiled],
         cells=small.cells[tiled],
         structure=small.structure[tiled],
         openings=small.openings[tiled],

@@ -201,6 +201,55 @@ def test_unfinished_accounts_serve_nearer_horizons_only():
     assert np.array_equal(whole.highest, Trajectories(SIZES, score[:100]).highest)
 
 
+def test_a_customer_with_several_accounts_counts_once_by_hand():
+    base = np.arange(20.0)
+    # The fifteen that rank are all but 0, 4, 8, 12, 16; of those 17, 18 and 19 are one customer's.
+    customer = np.where(base >= 17, 17, base).astype(np.int64)
+    trajectories = Trajectories(np.array([10, 100]), np.column_stack([base, 10 * base]), customer)
+    assert trajectories.customers == 13
+    assert trajectories.smallest_p == 1 / 14
+    # As high as 15 stand that one account and the whole customer; as high as 17 the customer; as 18 two of
+    # its three accounts; as 19 one of them.
+    score = np.array([15.0, 17.0, 18.0, 19.0, 19.5])
+    watched = look(unwatched(5), score, np.full(5, 10), calibration=trajectories)
+    p = trajectory_p(watched.highest, calibration=trajectories)
+    assert p == pytest.approx([3 / 14, 2 / 14, (1 + 2 / 3) / 14, (1 + 1 / 3) / 14, 1 / 14])
+
+
+def test_copies_of_an_account_are_no_more_customers():
+    rng = np.random.default_rng(9)
+    score = grown(rng, np.tile(SIZES, (40, 1)))
+    rows = np.repeat(np.arange(40), 4)  # every fourth tells what is usual: one copy of each
+    copies = Trajectories(SIZES, score[rows], rows)
+    once = Trajectories(SIZES, score[rows], np.arange(160))
+    assert (copies.customers, once.customers) == (40, 120)
+    assert copies.weight.sum() == pytest.approx(40)
+    median, high = np.quantile(score, [0.5, 0.95], axis=0)
+    theirs = ((score - median) / (high - median)).max(axis=1)
+    asked = np.linspace(-1, 4, 30)
+    p = trajectory_p(asked, calibration=copies)
+    assert p == pytest.approx([(1 + (theirs >= x).sum()) / 41 for x in asked])
+
+
+def test_counting_the_accounts_of_a_customer_is_seen_to_fail():
+    """New customers are flagged by chance as often as said only where the calibration counts customers."""
+    rng = np.random.default_rng(10)
+    size, level = np.array([50]), 0.05
+    customer = np.concatenate([np.repeat(np.arange(4), 100), np.arange(4, 120)])
+    by_customer, by_account = [], []
+    for _ in range(200):
+        order = rng.permutation(len(customer))
+        score = (rng.normal(size=120)[customer] + rng.normal(scale=0.2, size=len(customer)))[order, None]
+        new = rng.normal(size=500) + rng.normal(scale=0.2, size=500)
+        for found, theirs in ((by_customer, customer[order]), (by_account, None)):
+            trajectories = Trajectories(size, score, theirs)
+            watched = look(unwatched(500), new, np.full(500, 50), calibration=trajectories)
+            found.append((trajectory_p(watched.highest, calibration=trajectories) <= level).mean())
+    error = 4 * np.std(by_customer) / np.sqrt(len(by_customer))
+    assert level / 2 < np.mean(by_customer) <= level + error
+    assert np.mean(by_account) > 2 * level
+
+
 LINE = np.arange(float(FEWEST))
 
 

@@ -93,10 +93,20 @@ class DeviceVectors:
 
     def sums(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the sum of each account's rows, shape ``(A, dim)``, in their order: the same each time."""
+        return self._summed(which, offsets, squared=False)
+
+    def squares(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the sum of each account's squared rows, shape ``(A, dim)``, in their order."""
+        return self._summed(which, offsets, squared=True)
+
+    def _summed(
+        self, which: NDArray[np.int64], offsets: NDArray[np.int64], *, squared: bool
+    ) -> NDArray[np.float64]:
         sums = np.empty((len(offsets) - 1, self.dim))
         with _explain_full_memory(len(self)):
             for start, stop in bounded_runs(offsets, BLOCK):
-                wide = self._gathered(which[offsets[start] : offsets[stop]]).to(torch.float64)
+                rows = self._gathered(which[offsets[start] : offsets[stop]])
+                wide = (rows.square() if squared else rows).to(torch.float64)
                 lengths = torch.from_numpy(np.diff(offsets[start : stop + 1])).to(wide.device)
                 found = torch.segment_reduce(wide, "sum", lengths=lengths, axis=0, unsafe=True)
                 sums[start:stop] = found.cpu()

@@ -28,6 +28,8 @@ class Distinct:
         Unit rows.
     digests : uint64 (U,)
         64-bit BLAKE2b of the text.
+    characters : int64 (U,)
+        Length of the text.
     cells : int32 (U, levels)
         On one atlas; `dataclasses.replace(distinct, cells=...)` moves the prompts to another.
     structure : float32 (U, t)
@@ -38,6 +40,7 @@ class Distinct:
 
     vectors: Vectors
     digests: NDArray[np.uint64]
+    characters: NDArray[np.int64]
     cells: NDArray[np.int32]
     structure: NDArray[np.float32]
     openings: csr_matrix
@@ -62,6 +65,7 @@ def distinct_prompts(texts: Sequence[str], vectors: Vectors, atlas: Atlas) -> Di
     return Distinct(
         vectors=vectors,
         digests=digests_of(texts),
+        characters=np.fromiter(map(len, texts), np.int64, len(texts)),
         cells=vectors.cells(atlas),
         structure=structure(texts),
         openings=openings(texts),

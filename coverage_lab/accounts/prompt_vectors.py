@@ -46,6 +46,10 @@ class Vectors(Protocol):
         """Return the sum of each account's rows, shape ``(A, dim)``; parameters as of `novelty`."""
         ...
 
+    def squares(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the sum of each account's squared rows, column by column; parameters as of `novelty`."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class HostVectors:
@@ -82,9 +86,21 @@ class HostVectors:
 
     def sums(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the sum of each account's rows, shape ``(A, dim)``."""
+        return self._summed(which, offsets, squared=False)
+
+    def squares(self, which: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the sum of each account's squared rows, shape ``(A, dim)``."""
+        return self._summed(which, offsets, squared=True)
+
+    def _summed(
+        self, which: NDArray[np.int64], offsets: NDArray[np.int64], *, squared: bool
+    ) -> NDArray[np.float64]:
         sums = np.empty((len(offsets) - 1, self.dim))
         for start, stop in bounded_runs(offsets, BLOCK):
             begin, end = offsets[start], offsets[stop]
+            rows = self.rows[which[begin:end]]
             cuts = offsets[start:stop] - begin
-            np.add.reduceat(self.rows[which[begin:end]], cuts, axis=0, dtype=np.float64, out=sums[start:stop])
+            np.add.reduceat(
+                np.square(rows) if squared else rows, cuts, axis=0, dtype=np.float64, out=sums[start:stop]
+            )
         return sums

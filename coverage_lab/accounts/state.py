@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,29 @@ def members(account: NDArray[np.int64], name: NDArray[np.uint64]) -> Members:
     return Members(account[first], name[first])
 
 
+#: Fields of `AccountStates` that hold hashed names.
+NAMED = ("end_users", "sessions", "templates")
+
+
+def sum_widths(dim: int) -> dict[str, int]:
+    """Fields of `AccountStates` that add over parts, and how wide each is for vectors of length `dim`."""
+    return {
+        "vector_sums": dim,
+        "content_sums": dim,
+        "content_squares": dim,
+        "instruction_sums": dim,
+        "wrapping_sums": len(WRAPPING),
+        "structure_sums": len(STRUCTURE),
+        "structure_squares": len(STRUCTURE),
+        "opening_sums": OPENINGS,
+        "content_opening_sums": OPENINGS,
+    }
+
+
+#: Columns of `AccountStates.wrapping_sums`.
+WRAPPING = ("wrapped_prompts", "constant_characters", "characters")
+
+
 @dataclass(frozen=True, eq=False)
 class AccountStates:
     """States of many accounts in ragged form; a value: nothing here is changed in place.
@@ -63,22 +87,32 @@ class AccountStates:
     digests : uint64 (N,)
         64-bit BLAKE2b of the prompt's text: equal text, equal digest.
     cells : int32 (N, 3)
-        The prompt's cell at each level, coarsest first.
+        The cell of the prompt's content (`coverage_lab.accounts.templates`) at each level, coarsest first.
     novelty : float32 (N,)
-        1 − largest cosine to an earlier prompt *of the part it was traced in*; NaN for the first.
+        1 − largest cosine of its content to that of an earlier prompt *of the part it was traced in*; NaN for
+        the first.
         Merged parts keep theirs, and an exact repeat of an earlier part is set to 0: a prompt's value
         after a merge is at least its novelty against the whole history, or NaN. Everything else merges
         exactly; summaries of novelty depend on the cut until a part is traced with its history.
     vector_sums : float64 (A, d)
-        Sum of the account's unit vectors; the mean vector is this over the prompts. Sums add over
-        parts, so after a merge the last bits depend on the order (relative 1e-12); so do the next three.
+        Sum of the unit vectors of the account's whole prompts; their mean is this over the prompts. Sums add
+        over parts, so after a merge the last bits depend on the order (relative 1e-12); so do all other sums.
+    content_sums, content_squares : float64 (A, d)
+        Sum of the unit vectors of the prompts' contents, and of their squares column by column.
+    instruction_sums : float64 (A, d)
+        Sum of the unit vectors of the instructions that prompts are wrapped in; one without adds nothing.
+    wrapping_sums : float64 (A, 3)
+        Prompts that are wrapped, characters that are constant, characters in all. What is constant is told
+        within the part that was traced.
     structure_sums, structure_squares : float64 (A, t)
         Sum and sum of squares of the prompts' structure (`coverage_lab.accounts.STRUCTURE`).
     opening_sums : float64 (A, 1024)
         Sum of the prompts' hashed opening words (`coverage_lab.accounts.prompt_features.openings`): 8 kB, the
         largest part of an account of few prompts.
-    end_users, sessions : Members
-        Hashed end users and sessions.
+    content_opening_sums : float64 (A, 1024)
+        The same of the contents.
+    end_users, sessions, templates : Members
+        Hashed end users, sessions and instructions.
     """
 
     account_ids: tuple[str, ...]
@@ -88,20 +122,33 @@ class AccountStates:
     cells: NDArray[np.int32]
     novelty: NDArray[np.float32]
     vector_sums: NDArray[np.float64]
+    content_sums: NDArray[np.float64]
+    content_squares: NDArray[np.float64]
+    instruction_sums: NDArray[np.float64]
+    wrapping_sums: NDArray[np.float64]
     structure_sums: NDArray[np.float64]
     structure_squares: NDArray[np.float64]
     opening_sums: NDArray[np.float64]
+    content_opening_sums: NDArray[np.float64]
     end_users: Members
     sessions: Members
+    templates: Members
 
     @property
     def prompts(self) -> NDArray[np.int64]:
         """Prompts of each account, shape ``(A,)``."""
         return np.diff(self.offsets)
 
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self.vector_sums.shape[1])
+
     @staticmethod
     def empty(dim: int, *, levels: int = 3) -> AccountStates:
         """State of no account: the neutral element of `merge`."""
+        rest: dict[str, Any] = {name: np.empty((0, width)) for name, width in sum_widths(dim).items()}
+        rest |= dict.fromkeys(NAMED, Members.nobody())
         return AccountStates(
             account_ids=(),
             offsets=np.zeros(1, np.int64),
@@ -109,12 +156,7 @@ class AccountStates:
             digests=np.empty(0, np.uint64),
             cells=np.empty((0, levels), np.int32),
             novelty=np.empty(0, np.float32),
-            vector_sums=np.empty((0, dim), np.float64),
-            structure_sums=np.empty((0, len(STRUCTURE)), np.float64),
-            structure_squares=np.empty((0, len(STRUCTURE)), np.float64),
-            opening_sums=np.empty((0, OPENINGS), np.float64),
-            end_users=Members.nobody(),
-            sessions=Members.nobody(),
+            **rest,
         )
 
 
@@ -148,6 +190,11 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
     # Novelty is the last key so that equal prompts of one moment come in one order however they were split.
     order = np.lexsort((np.nan_to_num(-novelty, nan=-np.inf), digests, timestamps, account))
     account, digests, novelty = account[order], digests[order], novelty[order]
+    rest: dict[str, Any] = {
+        name: _added([getattr(part, name) for part in parts], places, len(ids))
+        for name in sum_widths(parts[0].dim)
+    }
+    rest |= {name: _merged_members([getattr(part, name) for part in parts], places) for name in NAMED}
     return AccountStates(
         account_ids=tuple(ids),
         offsets=np.searchsorted(account, np.arange(len(ids) + 1)).astype(np.int64),
@@ -155,12 +202,7 @@ def merge(parts: Sequence[AccountStates]) -> AccountStates:
         digests=digests,
         cells=cells[order],
         novelty=np.where(repeats(account, digests), np.float32(0), novelty),
-        vector_sums=_added([part.vector_sums for part in parts], places, len(ids)),
-        structure_sums=_added([part.structure_sums for part in parts], places, len(ids)),
-        structure_squares=_added([part.structure_squares for part in parts], places, len(ids)),
-        opening_sums=_added([part.opening_sums for part in parts], places, len(ids)),
-        end_users=_merged_members([part.end_users for part in parts], places),
-        sessions=_merged_members([part.sessions for part in parts], places),
+        **rest,
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
-from coverage_lab.accounts.state import AccountStates, Members
+from coverage_lab.accounts.state import NAMED, AccountStates, Members, sum_widths
 from coverage_lab.schema import LEVELS, STATES
+
+#: Sums that are stored as the columns that are not 0, and where those columns are named.
+SPARSE = {"opening_sums": "opening_columns", "content_opening_sums": "content_opening_columns"}
 
 
 def states_to_table(states: AccountStates) -> pa.Table:
@@ -29,26 +32,26 @@ def states_to_table(states: AccountStates) -> pa.Table:
         is null here. No account, no row.
     """
     size = len(states.account_ids)
-    account, column = np.nonzero(states.opening_sums)
-    openings = np.searchsorted(account, np.arange(size + 1))
     columns = {
         "account_id": pa.array(states.account_ids, pa.large_string()),
         "prompts": pa.array(states.prompts),
         "timestamps": _lists("timestamps", states.offsets, states.timestamps),
         "digests": _lists("digests", states.offsets, states.digests.view(np.int64)),
         "novelty": _lists("novelty", states.offsets, states.novelty),
-        "opening_columns": _lists("opening_columns", openings, column.astype(np.int16)),
-        "opening_sums": _lists("opening_sums", openings, states.opening_sums[account, column]),
     }
     for level, name in enumerate(LEVELS):
         columns[f"cells_{name}"] = _lists(f"cells_{name}", states.offsets, states.cells[:, level])
-    for name, sums in (
-        ("vector_sums", states.vector_sums),
-        ("structure_sums", states.structure_sums),
-        ("structure_squares", states.structure_squares),
-    ):
-        columns[name] = _lists(name, np.arange(size + 1) * sums.shape[1], sums.ravel())
-    for name, seen in (("end_users", states.end_users), ("sessions", states.sessions)):
+    for name in sum_widths(states.dim):
+        sums = getattr(states, name)
+        if name in SPARSE:
+            account, column = np.nonzero(sums)
+            cuts = np.searchsorted(account, np.arange(size + 1))
+            columns[SPARSE[name]] = _lists(SPARSE[name], cuts, column.astype(np.int16))
+            columns[name] = _lists(name, cuts, sums[account, column])
+        else:
+            columns[name] = _lists(name, np.arange(size + 1) * sums.shape[1], sums.ravel())
+    for name in NAMED:
+        seen = getattr(states, name)
         cuts = np.searchsorted(seen.account, np.arange(size + 1))
         columns[name] = _lists(name, cuts, seen.name.view(np.int64))
     columns |= {field.name: pa.nulls(size, field.type) for field in STATES if field.name not in columns}
@@ -76,18 +79,17 @@ def states_from_table(table: pa.Table, *, dim: int) -> AccountStates:
         The lists of a row don't fit together, or accounts are not sorted.
     """
     account_ids = tuple(table["account_id"].to_pylist())
-    size = len(account_ids)
     if any(one >= other for one, other in pairwise(account_ids)):
         raise ValueError("table: expected accounts sorted by account_id, each once")
     offsets, timestamps = _flat(table, "timestamps")
     cells = np.empty((len(timestamps), len(LEVELS)), np.int32)
     for level, name in enumerate(LEVELS):
         cells[:, level] = _like(table, f"cells_{name}", offsets)
-    places, columns = _flat(table, "opening_columns")
-    opening_sums = np.zeros((size, OPENINGS))
-    if len(columns) and not 0 <= columns.min() <= columns.max() < OPENINGS:
-        raise ValueError(f"table: opening_columns: expected 0 to {OPENINGS - 1}")
-    opening_sums[np.repeat(np.arange(size), np.diff(places)), columns] = _like(table, "opening_sums", places)
+    rest: dict[str, Any] = {
+        name: _sparse_rows(table, name, width) if name in SPARSE else _rows(table, name, width)
+        for name, width in sum_widths(dim).items()
+    }
+    rest |= {name: _members(table, name) for name in NAMED}
     return AccountStates(
         account_ids=account_ids,
         offsets=offsets,
@@ -95,12 +97,7 @@ def states_from_table(table: pa.Table, *, dim: int) -> AccountStates:
         digests=_like(table, "digests", offsets).view(np.uint64),
         cells=cells,
         novelty=_like(table, "novelty", offsets).view(np.float32),
-        vector_sums=_rows(table, "vector_sums", dim),
-        structure_sums=_rows(table, "structure_sums", len(STRUCTURE)),
-        structure_squares=_rows(table, "structure_squares", len(STRUCTURE)),
-        opening_sums=opening_sums,
-        end_users=_members(table, "end_users"),
-        sessions=_members(table, "sessions"),
+        **rest,
     )
 
 
@@ -133,6 +130,15 @@ def _rows(table: pa.Table, name: str, width: int) -> NDArray[np.float64]:
     if not (pc.list_value_length(table[name]).to_numpy() == width).all():
         raise ValueError(f"table: {name}: expected {width} numbers a row")
     return values.astype(np.float64, copy=False).reshape(table.num_rows, width)
+
+
+def _sparse_rows(table: pa.Table, name: str, width: int) -> NDArray[np.float64]:
+    places, columns = _flat(table, SPARSE[name])
+    if len(columns) and not 0 <= columns.min() <= columns.max() < width:
+        raise ValueError(f"table: {SPARSE[name]}: expected 0 to {width - 1}")
+    sums = np.zeros((table.num_rows, width))
+    sums[np.repeat(np.arange(table.num_rows), np.diff(places)), columns] = _like(table, name, places)
+    return sums
 
 
 def _members(table: pa.Table, name: str) -> Members:

@@ -1,4 +1,4 @@
-"""Prompts → account states: encode, assign to cells, compare with earlier prompts, sum."""
+"""Prompts → account states: part, encode, assign to cells, compare with earlier prompts, sum."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompt
 from coverage_lab.accounts.prompt_features import OPENINGS
 from coverage_lab.accounts.prompt_vectors import BLOCK, HostVectors, Vectors
 from coverage_lab.accounts.state import AccountStates, Members, members, repeats
+from coverage_lab.accounts.templates import part_prompts
 from coverage_lab.atlas import Atlas
 from coverage_lab.encoders import Encoder, distinct_texts, encode_distinct, stays_on_device
 from coverage_lab.measures.ragged import bounded_runs
@@ -47,21 +48,30 @@ def trace_prompts(
     rank[by_name] = np.arange(len(names))
     account = rank[accounts.indices.to_numpy(zero_copy_only=False)]
 
-    texts = prompts["prompt"].to_pylist()
-    sent, which = distinct_texts(texts)
+    grouped = np.argsort(account, kind="stable")
+    offsets = np.searchsorted(account[grouped], np.arange(len(names) + 1)).astype(np.int64)
+    column = prompts["prompt"].to_pylist()
+    texts = [column[i] for i in grouped.tolist()]
+    parted = part_prompts(texts, offsets)
+    sent, places = distinct_texts([*texts, *parted.content, *(said for said in parted.instruction if said)])
     distinct = distinct_prompts(sent, _encoded(encoder, sent, progress), atlas)
-    timestamps = prompts["timestamp"].cast(pa.int64()).to_numpy()
+    which, content, said = np.split(places, [len(texts), 2 * len(texts)])
+    instruction = np.full(len(texts), -1, np.int64)
+    instruction[np.array([bool(text) for text in parted.instruction])] = said
+    timestamps = prompts["timestamp"].cast(pa.int64()).to_numpy()[grouped]
 
+    account = account[grouped]
     order = np.lexsort((distinct.digests[which], timestamps, account))
-    account = account[order]
     return states_of(
         tuple(names[i] for i in by_name),
-        np.searchsorted(account, np.arange(len(names) + 1)).astype(np.int64),
+        offsets,
         timestamps[order],
         which[order],
         distinct,
-        end_users=_members(prompts["end_user"], order, account),
-        sessions=_members(prompts["session"], order, account),
+        content=content[order],
+        instruction=instruction[order],
+        end_users=_members(prompts["end_user"], grouped[order], account),
+        sessions=_members(prompts["session"], grouped[order], account),
     )
 
 
@@ -72,6 +82,8 @@ def states_of(
     which: NDArray[np.int64],
     distinct: Distinct,
     *,
+    content: NDArray[np.int64] | None = None,
+    instruction: NDArray[np.int64] | None = None,
     end_users: Members | None = None,
     sessions: Members | None = None,
     novelty: NDArray[np.float32] | None = None,
@@ -92,26 +104,34 @@ def states_of(
     which : int64 (N,)
         Row of `distinct` that each prompt is. Prompts of an account are sorted by (time, digest): what
         ``np.lexsort((distinct.digests[which], timestamps, account))`` orders.
+    content : int64 (N,)
+        Row of `distinct` that each prompt's content is; the prompt itself when not given.
+    instruction : int64 (N,)
+        Row of `distinct` that the instruction is that each prompt is wrapped in, -1 where it is in none; in
+        none when not given.
     end_users, sessions : Members
         Hashed end users and sessions; nobody when not given.
     novelty : float32 (N,)
-        As `coverage_lab.measures.novelty` gives it for these rows; computed when not given.
+        As `coverage_lab.measures.novelty` gives it for the contents; computed when not given.
 
     Raises
     ------
     ValueError
         The arrays don't fit together, or are not sorted as said.
     """
+    content = which if content is None else content
+    instruction = np.full(len(which), -1, np.int64) if instruction is None else instruction
     _check(account_ids, offsets, timestamps, which, distinct, novelty)
+    _check_rows(which, content=content, instruction=instruction, distinct=distinct)
     digests = distinct.digests[which]
     account = np.repeat(np.arange(len(account_ids)), np.diff(offsets))
     _check_order(account, timestamps, digests)
     size = len(account_ids)
     if novelty is None:
-        novelty = distinct.vectors.novelty(which, offsets)
+        novelty = distinct.vectors.novelty(content, offsets)
     structure_sums = np.empty((size, distinct.structure.shape[1]))
     structure_squares = np.empty_like(structure_sums)
-    opening_sums = np.empty((size, OPENINGS))
+    opening_sums, content_opening_sums = np.empty((size, OPENINGS)), np.empty((size, OPENINGS))
     for start, stop in bounded_runs(offsets, BLOCK):
         begin, end = offsets[start], offsets[stop]
         cuts, taken = offsets[start : stop + 1] - begin, which[begin:end]
@@ -119,20 +139,27 @@ def states_of(
         structure_sums[start:stop] = _summed(structure, cuts)
         structure_squares[start:stop] = _summed(structure**2, cuts)
         opening_sums[start:stop] = _summed_openings(distinct, taken, cuts)
+        content_opening_sums[start:stop] = _summed_openings(distinct, content[begin:end], cuts)
     return AccountStates(
         account_ids=account_ids,
         offsets=offsets,
         timestamps=timestamps,
         digests=digests,
-        cells=distinct.cells[which],
+        cells=distinct.cells[content],
         # A repeat to the letter has novelty 0 exactly, not what rounding makes of 1 − x·x.
         novelty=np.where(repeats(account, digests), np.float32(0), novelty),
         vector_sums=distinct.vectors.sums(which, offsets),
+        content_sums=distinct.vectors.sums(content, offsets),
+        content_squares=distinct.vectors.squares(content, offsets),
+        instruction_sums=_summed_instructions(distinct, instruction, account, size),
+        wrapping_sums=_summed_wrapping(distinct, which, content, instruction, offsets),
         structure_sums=structure_sums,
         structure_squares=structure_squares,
         opening_sums=opening_sums,
+        content_opening_sums=content_opening_sums,
         end_users=Members.nobody() if end_users is None else end_users,
         sessions=Members.nobody() if sessions is None else sessions,
+        templates=members(account[instruction >= 0], distinct.digests[instruction[instruction >= 0]]),
     )
 
 
@@ -159,6 +186,46 @@ def _summed_openings(
     column = account * OPENINGS + rows.indices
     sums = np.bincount(column, weights=rows.data, minlength=size * OPENINGS)
     return sums.astype(np.float64, copy=False).reshape(size, OPENINGS)
+
+
+def _summed_instructions(
+    distinct: Distinct, instruction: NDArray[np.int64], account: NDArray[np.int64], size: int
+) -> NDArray[np.float64]:
+    """Sum the vectors of the instructions that each account's prompts are wrapped in, (A, d)."""
+    sums = np.zeros((size, distinct.vectors.dim))
+    wrapped = instruction >= 0
+    having, first = np.unique(account[wrapped], return_index=True)
+    if len(having):
+        cuts = np.append(first, np.count_nonzero(wrapped)).astype(np.int64)
+        sums[having] = distinct.vectors.sums(instruction[wrapped], cuts)
+    return sums
+
+
+def _summed_wrapping(
+    distinct: Distinct,
+    which: NDArray[np.int64],
+    content: NDArray[np.int64],
+    instruction: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Sum what `coverage_lab.accounts.state.WRAPPING` names, (A, 3)."""
+    characters = distinct.characters[which]
+    columns = (instruction >= 0, characters - distinct.characters[content], characters)
+    return _summed(np.column_stack(columns).astype(np.float64), offsets)
+
+
+def _check_rows(
+    which: NDArray[np.int64],
+    *,
+    content: NDArray[np.int64],
+    instruction: NDArray[np.int64],
+    distinct: Distinct,
+) -> None:
+    for name, rows, lowest in (("content", content, 0), ("instruction", instruction, -1)):
+        if rows.shape != which.shape:
+            raise ValueError(f"{name}: expected shape {which.shape} as which, got {rows.shape}")
+        if len(rows) and not lowest <= rows.min() <= rows.max() < len(distinct.digests):
+            raise ValueError(f"{name}: expected rows {lowest} to {len(distinct.digests) - 1} of distinct")
 
 
 def _check(

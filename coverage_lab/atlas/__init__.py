@@ -1,6 +1,6 @@
 """The frozen map of the capability surface: fit, save, load, assign, label."""
 
-from coverage_lab.atlas.fit import fit_atlas
+from coverage_lab.atlas.fit import fit_atlas, reference_masses
 from coverage_lab.atlas.model import Atlas
 from coverage_lab.atlas.probe import PROBE, check_encoder
 from coverage_lab.atlas.store import default_atlas, load_atlas, save_atlas
@@ -12,5 +12,6 @@ __all__ = [
     "default_atlas",
     "fit_atlas",
     "load_atlas",
+    "reference_masses",
     "save_atlas",
 ]

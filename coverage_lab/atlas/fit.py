@@ -110,10 +110,7 @@ def fit_atlas(
     parents = _nest(centroids, held, cells_per_level, iterations, seed)
     step()
     share = _account_weighted_share(fine[reference], accounts[reference], cells_per_level[-1])
-    masses = tuple(
-        _smoothed(np.bincount(row, weights=share, minlength=size).astype(np.float64))
-        for row, size in zip(parents, cells_per_level, strict=True)
-    )
+    masses = reference_masses(share, parents, cells_per_level)
     step()
     labels = (
         numbered_cells(cells_per_level)
@@ -258,6 +255,26 @@ def _parents(
         parent[moved] = empty
         own[moved] = np.inf
     return parent
+
+
+def reference_masses(
+    share: NDArray[np.float64], parents: NDArray[np.int32], sizes: Sequence[int]
+) -> tuple[NDArray[np.float64], ...]:
+    """Masses of all levels from the share of ordinary traffic in each fine cell, smoothed.
+
+    Parameters
+    ----------
+    share : float64 (K,)
+        Sums to 1.
+    parents : int32 (levels, K)
+        Cell of each level that a fine cell lies in, coarsest first.
+    sizes : sequence of int
+        Cells per level.
+    """
+    return tuple(
+        _smoothed(np.bincount(row, weights=share, minlength=size).astype(np.float64))
+        for row, size in zip(parents, sizes, strict=True)
+    )
 
 
 def _account_weighted_share(

@@ -94,7 +94,7 @@ def evaluate(
     Example: `coverage-lab evaluate corpora/ results --encoder static --cache vectors/`
     """
     from coverage_lab.evaluate.evaluation import PAGE, evaluate_corpora
-    from coverage_lab.evaluate.results import table
+    from coverage_lab.evaluate.tables import table
 
     if baseline and baselines is False:
         raise ConfigError("--baseline: can't be given together with --no-baselines")

@@ -46,8 +46,8 @@ EncoderOption = Annotated[
     EncoderChoice | None,
     typer.Option(
         "--encoder",
-        help="`minilm`: a transformer, the default where a GPU is found. `static`: its distilled word "
-        "vectors, much faster, the default on a CPU.",
+        help="`static`: multilingual, very fast, the default. `minilm`: a transformer for English, of "
+        "the extra `transformer`.",
     ),
 ]
 
@@ -56,9 +56,9 @@ RunEncoderOption = Annotated[
     RunEncoderChoice | None,
     typer.Option(
         "--encoder",
-        help="`minilm`: a transformer, the default where a GPU is found. `static`: its distilled word "
-        "vectors, much faster, the default on a CPU. `cascade`: `static` for all accounts, `minilm` for "
-        "those that it can't clear.",
+        help="`static`: multilingual, very fast, the default. `minilm`: a transformer for English, of "
+        "the extra `transformer`. `cascade`: `static` for all accounts, `minilm` for those "
+        "that it can't clear.",
     ),
 ]
 

@@ -109,13 +109,11 @@ def retain(
 def migrate(state: StateArgument) -> None:
     """Bring a state table of an older version of coverage_lab up to this one's schema.
 
-    Nothing is lost and no score changes. Interrupted, it goes on when it is given again; until it is done
-    runs refuse the table.
+    Tables of versions before 4 can't be brought up: the prompts that they were made from are gone. Such a
+    table is left as it is; start a new one at another place.
 
     Example: `coverage-lab state migrate state`
     """
     from coverage_lab.state.maintenance import migrate_state
 
-    before, after = migrate_state(state)
-    done = f"brought up from version {before}" if before != after else "there was nothing to do"
-    out.print(f"Schema version {after}; {done}.")
+    out.print(f"Schema version {migrate_state(state)}; there was nothing to do.")

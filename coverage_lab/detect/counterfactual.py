@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from coverage_lab.accounts import AccountStates, Members, measure
+from coverage_lab.accounts.state import NAMED, sum_widths
 from coverage_lab.atlas import Atlas
-from coverage_lab.detect.features import SHAPE, features_of
+from coverage_lab.detect.features import SHAPE, Features, features_of
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.schema import LEVELS
 
@@ -22,6 +25,8 @@ TOP = 3
 _FINE = LEVELS.index("fine")
 #: Columns of the shape that are measures; the mean cosine comes from the sums of vectors.
 _MEASURED = [j for j, name in enumerate(SHAPE) if name != "mean_cosine"]
+#: Kinds of evidence that are worked out again.
+_MOVED = ("shape", "topics")
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,14 @@ def without_top_cells(
     *,
     atlas: Atlas,
     scorecard: Scorecard,
-    points: NDArray[np.float64],
+    features: Features,
     min_prompts: int,
 ) -> list[Without]:
     """Score accounts as if the prompts in their `TOP` fine cells of largest surplus had not been sent.
 
-    Only the measures are computed again. The points of build, style, wording, template and mean cosine stay,
-    since the prompts' vectors and texts are gone by now and their sums are of the whole account; and a prompt
+    Only the measures and the topics are computed again, and compared with accounts of as many prompts as are
+    left. All other evidence stays, since the prompts' vectors
+    and texts are gone by now and their sums are of the whole account; and a prompt
     that is left keeps the novelty it had, also where the earlier prompt nearest to it is taken away. So this
     answers one question: is the ground that it covers beside its favourite topics unusual too?
 
@@ -66,8 +72,8 @@ def without_top_cells(
         Positions of the accounts asked about.
     cells : Table
         Schema `coverage_lab.schema.CELLS`, from `cells_table`: its order is by surplus.
-    points : float64 (A, F + 3)
-        Of all `states`, from `Scorecard.points`.
+    features : Features
+        Of all `states`.
     min_prompts : int
         With fewer prompts left there is no score; at least 2.
 
@@ -88,10 +94,17 @@ def without_top_cells(
     scores: dict[int, float] = {}
     if scored:
         rest = _part(states, scored, kept)
-        again = scorecard.points(features_of(rest, measure(rest, atlas).values))
-        moved = points[scored].copy()
-        moved[:, _MEASURED] = again[:, _MEASURED]
-        scores = dict(zip(scored, scorecard.score(moved).tolist(), strict=True))
+        again = features_of(rest, measure(rest, atlas).values, middle_cells=atlas.sizes[1])
+        whole = features.at(np.array(scored))
+        named = whole.named.copy()
+        named[:, _MEASURED] = again.named[:, _MEASURED]
+        vectors = {**whole.vectors, "topics": again.vectors["topics"]}
+        added = scorecard.totals(whole)
+        # What covers less ground is compared with accounts of as few prompts as are left.
+        fewer = scorecard.totals(replace(whole, named=named, vectors=vectors, prompts=again.prompts))
+        added |= {part: fewer[part] for part in _MOVED}
+        odds = np.sum([added[part] for part in added], axis=0)
+        scores = dict(zip(scored, expit(scorecard.intercept + odds).tolist(), strict=True))
     return [
         Without(
             labels=tuple(label or f"#{cell}" for cell, label in tops[states.account_ids[row]]),
@@ -122,6 +135,8 @@ def _part(states: AccountStates, rows: Sequence[int], kept: NDArray[np.bool_]) -
     sizes = [int(kept[states.offsets[row] : states.offsets[row + 1]].sum()) for row in rows]
     prompts = prompts[kept[prompts]]
     chosen = np.array(rows)
+    rest: dict[str, Any] = {name: getattr(states, name)[chosen] for name in sum_widths(states.dim)}
+    rest |= dict.fromkeys(NAMED, Members.nobody())
     return replace(
         states,
         account_ids=tuple(states.account_ids[row] for row in rows),
@@ -130,10 +145,5 @@ def _part(states: AccountStates, rows: Sequence[int], kept: NDArray[np.bool_]) -
         digests=states.digests[prompts],
         cells=states.cells[prompts],
         novelty=states.novelty[prompts],
-        vector_sums=states.vector_sums[chosen],
-        structure_sums=states.structure_sums[chosen],
-        structure_squares=states.structure_squares[chosen],
-        opening_sums=states.opening_sums[chosen],
-        end_users=Members.nobody(),
-        sessions=Members.nobody(),
+        **rest,
     )

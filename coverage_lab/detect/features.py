@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coverage_lab.accounts import AccountStates
-from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
+from coverage_lab.accounts.prompt_features import STRUCTURE
 from coverage_lab.schema import LEVEL_MEASURES, LEVELS, MEASURES, Format
 
 Column = NDArray[np.float64]
@@ -212,6 +212,12 @@ SHAPE = FEATURES[: len(_MEASURED) + 1]
 BUILD = FEATURES[len(SHAPE) :]
 
 
+#: Vectors that an account is summed up by, each evidence of its own (`features_of`).
+VECTORS = ("prompts", "instruction", "topics", "spread", "openings", "content_openings")
+
+_MIDDLE = LEVELS.index("middle")
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
     """Features of many accounts.
@@ -220,33 +226,31 @@ class Features:
     ----------
     named : float64 (A, F)
         One column a name of `FEATURES`; NaN where not defined.
-    style : float32 (A, d)
-        Mean prompt vector.
-    wording : float32 (A, OPENINGS)
-        Mean of the hashed opening words, of norm 0 to 1 as its prompts open alike.
+    vectors : mapping of name → float32 (A, k)
+        One matrix a name of `VECTORS`. ``prompts``: mean vector of the whole prompts. ``instruction``: mean
+        vector of the instructions that prompts are wrapped in, a prompt without one counting as zero.
+        ``topics``: square root of the share of contents in each middle cell. ``spread``: standard deviation
+        of the contents' vectors, column by column. ``openings``, ``content_openings``: mean of the hashed
+        opening words of prompts and of contents.
     prompts : int64 (A,)
+        How many prompts.
     """
 
     named: NDArray[np.float64]
-    style: NDArray[np.float32]
-    wording: NDArray[np.float32]
+    vectors: Mapping[str, NDArray[np.float32]]
     prompts: NDArray[np.int64]
-
-    @property
-    def opening_repeat(self) -> NDArray[np.float64]:
-        """How alike the prompts open, (A,): the mean product of two openings, 1 = always the same words."""
-        repeat: NDArray[np.float64] = self.named[:, FEATURES.index("opening_repeat")]
-        return repeat
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     def at(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Features:
         """Features of some of the accounts."""
-        return Features(self.named[rows], self.style[rows], self.wording[rows], self.prompts[rows])
+        return Features(
+            self.named[rows], {name: x[rows] for name, x in self.vectors.items()}, self.prompts[rows]
+        )
 
 
-def features_of(states: AccountStates, measures: Mapping[str, Column]) -> Features:
+def features_of(states: AccountStates, measures: Mapping[str, Column], *, middle_cells: int) -> Features:
     """Compute the features of many accounts.
 
     Parameters
@@ -254,6 +258,8 @@ def features_of(states: AccountStates, measures: Mapping[str, Column]) -> Featur
     states : AccountStates
     measures : mapping of name → float64 (A,)
         Columns of `coverage_lab.schema.MEASURE_COLUMNS`, of those states.
+    middle_cells : int
+        Middle cells of the atlas that the states were traced on.
 
     Returns
     -------
@@ -266,16 +272,32 @@ def features_of(states: AccountStates, measures: Mapping[str, Column]) -> Featur
     spread = np.sqrt(np.maximum(states.structure_squares / count - mean**2, 0))
     shape = [spec.transform(measures[spec.name]) for spec in _MEASURED]
     build = np.stack([mean, spread], axis=2).reshape(len(count), 2 * len(STRUCTURE))
-    style = states.vector_sums / count
-    wording = states.opening_sums / count
+    content = states.content_sums / count
+    openings = states.opening_sums / count
+    vectors = {
+        "prompts": states.vector_sums / count,
+        "instruction": states.instruction_sums / count,
+        "topics": np.sqrt(_shares(states, middle_cells)),
+        "spread": np.sqrt(np.maximum(states.content_squares / count - content**2, 0)),
+        "openings": openings,
+        "content_openings": states.content_opening_sums / count,
+    }
     return Features(
         named=np.column_stack(
-            [*shape, _between(style, states.prompts), build, _between(wording, states.prompts)]
+            [*shape, _between(content, states.prompts), build, _between(openings, states.prompts)]
         ),
-        style=style.astype(np.float32),
-        wording=wording.astype(np.float32).reshape(len(count), OPENINGS),
+        vectors={name: vectors[name].astype(np.float32) for name in VECTORS},
         prompts=states.prompts,
     )
+
+
+def _shares(states: AccountStates, cells: int) -> NDArray[np.float64]:
+    """Share of each account's contents in each middle cell, (A, cells)."""
+    size = len(states.account_ids)
+    account = np.repeat(np.arange(size), states.prompts)
+    held = np.bincount(account * cells + states.cells[:, _MIDDLE], minlength=size * cells)
+    shares: NDArray[np.float64] = held.reshape(size, cells) / np.maximum(states.prompts, 1)[:, None]
+    return shares
 
 
 def _between(mean: NDArray[np.float64], prompts: NDArray[np.int64]) -> Column:
@@ -286,11 +308,10 @@ def _between(mean: NDArray[np.float64], prompts: NDArray[np.int64]) -> Column:
     return between
 
 
-def join(parts: list[Features]) -> Features:
+def join(parts: Sequence[Features]) -> Features:
     """Put the features of several batches of accounts one after the other."""
     return Features(
         np.concatenate([part.named for part in parts]),
-        np.concatenate([part.style for part in parts]),
-        np.concatenate([part.wording for part in parts]),
+        {name: np.concatenate([part.vectors[name] for part in parts]) for name in VECTORS},
         np.concatenate([part.prompts for part in parts]),
     )

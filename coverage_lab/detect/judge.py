@@ -17,16 +17,16 @@ from coverage_lab.config import DetectConfig
 from coverage_lab.detect.cascade import accounts_to_escalate, replace_accounts
 from coverage_lab.detect.counterfactual import Without, without_top_cells
 from coverage_lab.detect.fdr import adjusted_p
-from coverage_lab.detect.features import FEATURES, Features, features_of
+from coverage_lab.detect.features import FEATURES, VECTORS, Features, features_of
 from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import reasons, without_sentence
-from coverage_lab.detect.scorecard import Scorecard, direction
+from coverage_lab.detect.scorecard import Scorecard, archetype_vectors
 from coverage_lab.detect.trajectory import Watched, look, trajectory_p, unwatched
 from coverage_lab.detect.verdict import FEW_TEXTS, UNREADABLE_SHARE, archetype_of, verdict_of
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
-from coverage_lab.schema import ACCOUNTS, FLAGS, MEASURE_COLUMNS
+from coverage_lab.schema import ACCOUNTS, FLAGS, LEVELS, MEASURE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _apply_scorecard(
     else:
         watched = None
     probabilities = scorecard.archetypes.probabilities(
-        scorecard.standardised(features), direction(features.style), direction(features.wording)
+        scorecard.standardised(features), *archetype_vectors(features)
     )
     names = scorecard.archetypes.names
     raised = np.flatnonzero(p_value <= judge.config.watch_p).tolist()
@@ -255,7 +255,7 @@ def _apply_scorecard(
         cells,
         atlas=judge.atlas,
         scorecard=scorecard,
-        points=points,
+        features=features,
         min_prompts=judge.config.min_prompts,
     )
     return _ScorecardOutput(
@@ -263,12 +263,12 @@ def _apply_scorecard(
         p_value=p_value,
         p_today=None if watched is None else p_today,
         watched=watched,
-        style=points[:, len(FEATURES)],
-        wording=points[:, len(FEATURES) + 1],
+        style=points[:, len(FEATURES) + VECTORS.index("prompts")],
+        wording=points[:, len(FEATURES) + VECTORS.index("openings")],
         share=_share(features, scorecard),
         archetypes=[names[k] for k in np.argmax(probabilities, axis=1)],
         archetype_probabilities=[dict(zip(names, row, strict=True)) for row in probabilities.tolist()],
-        reasons=reasons(scorecard, features, points),
+        reasons=reasons(scorecard, features, points, topic_labels=judge.atlas.labels[LEVELS.index("middle")]),
         without=dict(zip(raised, without, strict=True)),
     )
 
@@ -280,7 +280,7 @@ def _share(features: Features, scorecard: Scorecard) -> HarvestedShare:
         unknown = np.full(len(features), np.nan)
         return HarvestedShare(unknown, unknown, unknown)
     return harvested_share(
-        scorecard.linear(features),
+        scorecard.additive(features),
         features.prompts,
         benign=np.array(mixture.benign),
         harvest=np.array(mixture.harvest),
@@ -300,7 +300,7 @@ def _accounts_table(
     end_users = states.end_users.counts(size)
     scored = None
     if judge.scorecard is not None and size:
-        features = features_of(states, measures.values)
+        features = features_of(states, measures.values, middle_cells=judge.atlas.sizes[1])
         scored = _apply_scorecard(states, features, cells, judge.scorecard, judge, watched)
     told = [None] * size if facts is None else _told_by_texts(facts)
     verdicts, archetypes, probabilities, sentences = _verdicts(states.prompts, end_users, scored, judge, told)
@@ -381,7 +381,8 @@ def _verdicts(
         if scored is not None:
             notes += scored.reasons[i]
         if scored is not None and i in scored.without and size >= judge.config.min_prompts:
-            notes.append(without_sentence(scored.without[i], size, float(scored.score[i])))
+            sentence = without_sentence(scored.without[i], size, float(scored.score[i]))
+            notes += [sentence] if sentence is not None else []
         sentences.append(notes)
     return verdicts, archetypes, probabilities, sentences
 

@@ -82,7 +82,7 @@ def load_judge(config: RunConfig, *, threads: int, progress: Progress = silent) 
     stages = (
         _load_stage(
             config,
-            EncoderConfig(name="static", tokenizer=config.encoder.tokenizer),
+            EncoderConfig(name="static"),
             config.cascade.atlas,
             "cascade.scorecard",
             threads=threads,

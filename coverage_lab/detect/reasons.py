@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from coverage_lab.detect.counterfactual import Without
-from coverage_lab.detect.features import FEATURES, Features
-from coverage_lab.detect.scorecard import VARIED, Feature, Linear, Scorecard
+from coverage_lab.detect.features import FEATURES, VECTORS, Features
+from coverage_lab.detect.scorecard import REST, ROOTED, Feature, Scorecard, evidence_of
 from coverage_lab.schema import LEVELS
 
 _LEVEL_WORDS = {
@@ -83,41 +85,84 @@ def _words(name: str) -> str:
     return _BUILD_WORDS[part] if moment == "mean" else f"spread (standard deviation) of: {_BUILD_WORDS[part]}"
 
 
+#: Points (log-odds) from which an effect is called so, the strongest first; below the last nothing is said.
+_STRENGTHS = ((1.5, "Strong"), (0.5, "Some"), (0.1, "Little"))
+
+
 def _sentence(feature: Feature, value: float, points: float) -> str:
     words = _words(feature.name)
-    shown = _shown(feature.name, value)
-    usual = f"benign accounts: median {_shown(feature.name, feature.benign_median)}"
-    span = f"{_shown(feature.name, feature.benign_p05)} to {_shown(feature.name, feature.benign_p95)} for 90%"
-    return f"{_effect(points)}: {words} is {shown} ({usual}, {span})"
+    span = f"{_shown(feature.name, feature.benign_p05)} to {_shown(feature.name, feature.benign_p95)}"
+    usual = f"for nine in ten ordinary accounts it is {span}"
+    shown = "not defined" if np.isnan(value) else _shown(feature.name, value)
+    return f"{_effect(points)}: {words} is {shown}; {usual}"
 
 
-def _linear_sentence(term: Linear, what: str, points: float) -> str:
-    like = "instruction banks" if points > 0 else "people's and products' own requests"
-    return (
-        f"{_effect(points)}: {what} more like {like} (benign accounts: median "
-        f"{_signed(term.benign_median)} points, {_signed(term.benign_p05)} to "
-        f"{_signed(term.benign_p95)} for 90%)"
-    )
+#: What each linear kind of evidence looks at.
+_EVIDENCE_WORDS = {
+    "prompts": "its prompts, taken together, read",
+    "instruction": "the instructions that its prompts are wrapped in read",
+    "topics": "the topics that it covers, and in which shares, look",
+    "spread": "the ways in which its prompts differ from one another look",
+    "openings": "its prompts' opening words read",
+    "content_openings": "the opening words of what varies in its prompts read",
+}
+#: Topics that are named, and the part of an effect that "most of it" means.
+_TOPICS_NAMED = 3
+_MOST_OF_IT = 0.8
 
 
-def _signed(points: float) -> str:
-    # Adding 0.0 after rounding turns a negative zero into a plain one.
-    return f"{round(points, 1) + 0.0:+.1f}"
+def _linear_sentence(
+    scorecard: Scorecard, name: str, evidence: NDArray[np.float64], points: float, labels: Sequence[str]
+) -> str:
+    """Say what a linear kind of evidence reads like, what it rests on and where ordinary accounts lie."""
+    term = scorecard.linear[name]
+    like = "collected instruction banks" if points > 0 else "people's and products' own requests"
+    pushes = evidence * np.array(term.weight)
+    value = float(pushes.sum()) + term.offset
+    usual = f"for nine in ten ordinary accounts it is {term.benign_p05:.2f} to {term.benign_p95:.2f}"
+    pushes = np.maximum(pushes if points > 0 else -pushes, 0)
+    rests = _rests_on(name, pushes, labels)
+    reads = f"{_EVIDENCE_WORDS[name]} more like {like}{rests}"
+    return f"{_effect(points)}: {reads}; its value is {value:.2f}, {usual}"
+
+
+def _rests_on(name: str, pushes: NDArray[np.float64], labels: Sequence[str]) -> str:
+    """Name what pushes most in the direction of the effect; empty where that can't be named."""
+    order = np.argsort(-pushes, kind="stable")
+    pushing = order[pushes[order] > 0]
+    if not len(pushing):
+        return ""
+    if name == "topics":
+        named = [(labels[k] if k < len(labels) else "") or f"#{k}" for k in pushing[:_TOPICS_NAMED].tolist()]
+        return f", most of all in the topics {'; '.join(named)}"
+    if name in ROOTED:
+        reached = np.cumsum(pushes[pushing]) >= _MOST_OF_IT * pushes.sum()
+        count = int(np.argmax(reached)) + 1
+        return f" ({count} of {len(pushing)} hashed opening phrases make up {_MOST_OF_IT:.0%} of what counts)"
+    return ""
 
 
 def _effect(points: float) -> str:
-    return f"{_signed(points)} points {'towards' if points > 0 else 'away from'} harvesting"
+    strength = next((word for least, word in _STRENGTHS if abs(points) >= least), _STRENGTHS[-1][1])
+    return f"{strength} sign {'of' if points > 0 else 'against'} harvesting"
 
 
 def reasons(
-    scorecard: Scorecard, features: Features, points: NDArray[np.float64], *, most: int = 4
+    scorecard: Scorecard,
+    features: Features,
+    points: NDArray[np.float64],
+    *,
+    topic_labels: Sequence[str] = (),
+    most: int = 4,
 ) -> list[list[str]]:
     """Put into words what moved each account's score most.
 
     Parameters
     ----------
-    features : Features, points : float64 (A, F + 3)
+    features : Features, points : float64 (A, F + 7)
         From `features_of` and `Scorecard.points`.
+    topic_labels : sequence of str
+        Labels of the atlas's middle cells; a cell without one is shown as "#number".
     most : int
         Sentences per account: the terms with the most points towards harvesting, then the one
         that speaks most against it, so that a reviewer sees both sides.
@@ -128,29 +173,25 @@ def reasons(
         Per account; a term within a tenth of a point of no effect is never named.
     """
     sentences = []
-    for row, moved in zip(features.named, points, strict=True):
-        order = np.argsort(-moved, kind="stable")
+    evidence: dict[str, NDArray[np.float64]] = {}
+    for i, (row, moved) in enumerate(zip(features.named, points, strict=True)):
+        order = np.argsort(-moved[:REST], kind="stable")
         towards = [j for j in order[: most - 1] if moved[j] > 0.1]
         against = [j for j in order[::-1][:1] if moved[j] < -0.1]
-        sentences.append([_of_term(scorecard, int(j), row, float(moved[j])) for j in towards + against])
+        mine: list[str] = []
+        for j in (int(j) for j in towards + against):
+            if j < len(FEATURES):
+                mine.append(_sentence(scorecard.features[j], float(row[j]), float(moved[j])))
+                continue
+            name = VECTORS[j - len(FEATURES)]
+            if name not in evidence:
+                evidence[name] = evidence_of(features, name)
+            mine.append(_linear_sentence(scorecard, name, evidence[name][i], float(moved[j]), topic_labels))
+        sentences.append(mine)
     return sentences
 
 
-def _of_term(scorecard: Scorecard, term: int, row: NDArray[np.float64], points: float) -> str:
-    if term < len(FEATURES):
-        return _sentence(scorecard.features[term], float(row[term]), points)
-    if term == len(FEATURES):
-        return _linear_sentence(scorecard.style, "its prompts, taken together, read", points)
-    if term == len(FEATURES) + 1:
-        return _linear_sentence(scorecard.wording, "its prompts' opening words read", points)
-    alike = float(row[FEATURES.index("opening_repeat")])
-    return (
-        f"{_effect(points)}: its prompts open alike ({alike:.2f} of 1; no relief up to {VARIED:g}), as a "
-        "product's fixed instruction makes them, and what one instruction says counts once"
-    )
-
-
-def without_sentence(without: Without, prompts: int, score: float) -> str:
+def without_sentence(without: Without, prompts: int, score: float) -> str | None:
     """Say what the score would be without the account's top fine cells, or why that can't be said.
 
     Parameters
@@ -159,7 +200,14 @@ def without_sentence(without: Without, prompts: int, score: float) -> str:
         From `coverage_lab.detect.counterfactual.without_top_cells`.
     prompts, score
         Of the whole account.
+
+    Returns
+    -------
+    str or None
+        None where the score would be the same to three digits: that is no news.
     """
+    if without.score is not None and f"{without.score:.3f}" == f"{score:.3f}":
+        return None
     count = len(without.labels)
     cells = f"its {count} top narrow topics" if count > 1 else "its top narrow topic"
     cells = f"{cells} ({'; '.join(without.labels)})"

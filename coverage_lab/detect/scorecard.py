@@ -1,18 +1,19 @@
-"""The score: an additive scorecard over four kinds of evidence, shipped as data.
+"""The score: kinds of evidence, each brought to one scale and added up; shipped as data.
 
-score = 1 / (1 + exp(−(b + Σ_j g_j(z_j) + style + wording + template)))
+score = 1 / (1 + exp(−(b + s · Σ_k w_k · z_k))), with z_k the *standing* of evidence k:
+``clip((x_k − m_k(n)) / r_k(n), ±2.5)``, where m_k(n) and r_k(n) are the median of ordinary accounts of n
+prompts and the distance from there to their 95th percentile, by weights that did not see their corpora. The
+evidence:
 
 - *shape*: how the account covers ground (the measures);
 - *build*: how its prompts are built (length, questions, lists, first person, ...);
-- *style*: a linear function of the direction of its mean prompt vector;
-- *wording*: a linear function of the direction of its prompts' mean opening words, hashed;
-- *template*: a relief for accounts whose prompts all open alike, as a product's fixed instruction makes them:
-  ``−relief · max(0, r − 0.3)`` with r the mean product of two openings. What one instruction says is one
-  piece of evidence, however often it is sent.
+- *prompts*, *instruction*, *topics*, *spread*, *openings*, *content_openings*: a linear function each of one
+  of `coverage_lab.detect.features.VECTORS`.
 
-Each named feature is first compared with benign accounts of its size, ``z = (x − m(ln n))/sd`` with m a
-parabola; g is a step function of z, so an outlier can add no more than the outermost step. What each term
-adds is its *points* (log-odds), and the reasons are the largest points.
+Shape and build are sums over named features. Each is first compared with benign accounts of its size,
+``z = (x − m(ln n))/sd`` with m a parabola, then goes through a step function, so an outlier can add no more
+than the outermost step. What each term adds to the log-odds is its *points*, and the reasons are the largest
+points.
 """
 
 from __future__ import annotations
@@ -26,17 +27,27 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy.special import expit
 
-from coverage_lab.accounts.prompt_features import OPENINGS
 from coverage_lab.detect.archetype import ArchetypeModel
-from coverage_lab.detect.conformal import conformal_p
-from coverage_lab.detect.features import FEATURES, Features
+from coverage_lab.detect.conformal import conformal_p, customer_p
+from coverage_lab.detect.features import FEATURES, SHAPE, VECTORS, Features
 from coverage_lab.detect.trajectory import Trajectories
 from coverage_lab.errors import ConfigError
 
-#: Openings that are no more alike than this earn no relief.
-VARIED = 0.3
 #: Norm below which a mean is no direction.
 LEAST_NORM = 0.02
+#: No kind of evidence counts for more than so many times the distance of benign accounts' median and 95th
+#: percentile, for or against.
+MOST = 2.5
+#: Kinds of evidence that are sums over named features, and which those are.
+NAMED_PARTS = {"shape": slice(0, len(SHAPE)), "build": slice(len(SHAPE), len(FEATURES))}
+#: All kinds of evidence.
+PARTS = (*NAMED_PARTS, *VECTORS)
+#: Evidence of which the root of what is above 0 is weighed, and evidence that is a mean over prompts as it
+#: is.
+ROOTED = ("openings", "content_openings")
+ADDITIVE = ("prompts", "instruction")
+#: Last column of `Scorecard.points`: what of shape and build no feature accounts for.
+REST = len(FEATURES) + len(VECTORS)
 
 
 class _Frozen(BaseModel):
@@ -50,7 +61,8 @@ class Feature(_Frozen):
     by_size: tuple[float, float, float]  # m(ln n) = a + b·ln n + c·(ln n)²
     sd: float
     edges: tuple[float, ...]  # of z, rising
-    points: tuple[float, ...]  # one more than edges
+    points: tuple[float, ...]  # one more than edges, before the part is brought to scale
+    benign_points: float  # their mean over benign accounts
     benign_p05: float
     benign_median: float
     benign_p95: float
@@ -70,7 +82,7 @@ class Feature(_Frozen):
 
 
 class Linear(_Frozen):
-    """A linear term: points = weight · x/|x| + offset."""
+    """A linear function of one of an account's vectors: value = weight · f(x) + offset (`evidence_of`)."""
 
     weight: tuple[float, ...]
     offset: float
@@ -79,20 +91,61 @@ class Linear(_Frozen):
     benign_p95: float
 
 
-class Calibration(_Frozen):
-    """Scores of benign accounts, sorted by prompts."""
+class Part(_Frozen):
+    """One kind of evidence's scale: what its values are among benign accounts of each size."""
 
-    neighbours: int
+    weight: float = Field(ge=0)  # 0: not used
+    sizes: tuple[int, ...]
+    middle: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _sound(self) -> Part:
+        if not len(self.sizes) == len(self.middle) == len(self.spread) or not self.sizes:
+            raise ValueError("sizes, middle and spread must be equally long, at least 1")
+        if list(self.sizes) != sorted(set(self.sizes)) or min(self.spread) <= 0:
+            raise ValueError("sizes must rise, and spreads must be above 0")
+        return self
+
+    def usual(self, prompts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Middle and spread at each number of prompts, (A,) each: linear in ln n between the sizes."""
+        wanted, logs = np.log(np.maximum(prompts, 1)), np.log(self.sizes)
+        return np.interp(wanted, logs, self.middle), np.interp(wanted, logs, self.spread)
+
+    def standing(self, value: NDArray[np.float64], prompts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Bring values to scale, (A,): 0 = benign median of the size, 1 = benign 95th percentile."""
+        middle, spread = self.usual(prompts)
+        standing: NDArray[np.float64] = np.clip((value - middle) / spread, -MOST, MOST)
+        return standing
+
+
+class Calibration(_Frozen):
+    """Scores of benign accounts that p-values compare with, sorted by customer, then by prompts.
+
+    A customer is what counts once: of the shipped scorecard all accounts of a kind from one family of
+    corpora, of a user's own calibration each account.
+    """
+
+    neighbours: int  # customers of similar size that an account is compared with
     prompts: tuple[int, ...]
     score: tuple[float, ...]
+    customer: tuple[int, ...] = ()  # number of each account's; () = each account is one
 
     @model_validator(mode="after")
     def _sound(self) -> Calibration:
-        if len(self.prompts) != len(self.score) or not 1 <= self.neighbours <= len(self.score):
-            raise ValueError("prompts and score must be equally long, and at least `neighbours` long")
-        if list(self.prompts) != sorted(self.prompts):
-            raise ValueError("prompts must be sorted")
+        if len(self.prompts) != len(self.score) or not 1 <= self.neighbours <= self.customers:
+            raise ValueError("prompts and score must be equally long, and of at least `neighbours` customers")
+        if self.customer and len(self.customer) != len(self.score):
+            raise ValueError("customer must be as long as score, or empty")
+        keys = list(zip(self.customer or (0,) * len(self.prompts), self.prompts, strict=True))
+        if keys != sorted(keys):
+            raise ValueError("accounts must be sorted by customer, then by prompts")
         return self
+
+    @property
+    def customers(self) -> int:
+        """How many customers there are."""
+        return len(set(self.customer)) if self.customer else len(self.score)
 
 
 class GrowthCalibration(_Frozen):
@@ -103,6 +156,7 @@ class GrowthCalibration(_Frozen):
 
     sizes: tuple[int, ...]
     score: tuple[tuple[float, ...], ...]
+    customer: tuple[int, ...] = ()  # number of each row's customer; () = each row is one
 
     @model_validator(mode="after")
     def _sound(self) -> GrowthCalibration:
@@ -116,7 +170,8 @@ class GrowthCalibration(_Frozen):
         table = np.full((len(self.score), len(self.sizes)), np.nan)
         for row, scores in enumerate(self.score):
             table[row, : len(scores)] = scores
-        return Trajectories(np.array(self.sizes, dtype=np.int64), table)
+        customer = np.array(self.customer or range(len(self.score)), dtype=np.int64)
+        return Trajectories(np.array(self.sizes, dtype=np.int64), table, customer)
 
 
 class Mixture(_Frozen):
@@ -143,10 +198,10 @@ class Scorecard(_Frozen):
     atlas_id: str
     encoder_id: str
     intercept: float
+    slope: float = Field(ge=0)
     features: tuple[Feature, ...]
-    style: Linear
-    wording: Linear
-    template_relief: float
+    linear: dict[str, Linear]
+    parts: dict[str, Part]
     archetypes: ArchetypeModel
     mixture: Mixture
     calibration: Calibration
@@ -157,8 +212,8 @@ class Scorecard(_Frozen):
     def _known_features(self) -> Scorecard:
         if tuple(feature.name for feature in self.features) != FEATURES:
             raise ValueError("the features are not those of this version's coverage_lab.detect.features")
-        if len(self.wording.weight) != OPENINGS:
-            raise ValueError(f"wording: expected {OPENINGS} weights, got {len(self.wording.weight)}")
+        if tuple(self.linear) != VECTORS or tuple(self.parts) != PARTS:
+            raise ValueError(f"expected linear terms {VECTORS} and parts {PARTS}, in this order")
         return self
 
     @property
@@ -169,7 +224,7 @@ class Scorecard(_Frozen):
     @property
     def calibrated_prompts(self) -> tuple[int, int]:
         """Prompts of the smallest and the largest calibration account."""
-        return self.calibration.prompts[0], self.calibration.prompts[-1]
+        return min(self.calibration.prompts), max(self.calibration.prompts)
 
     @property
     def smallest_p(self) -> float:
@@ -184,8 +239,26 @@ class Scorecard(_Frozen):
         ]
         return np.column_stack(columns)
 
+    def values(self, features: Features) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        """Steps of each named feature, (A, F), and each kind of evidence before it is scaled, (A,)."""
+        z = self.standardised(features)
+        steps = np.column_stack(
+            [
+                np.where(
+                    np.isnan(z[:, j]),
+                    feature.benign_points,
+                    np.array(feature.points)[np.searchsorted(feature.edges, z[:, j], side="right")],
+                )
+                for j, feature in enumerate(self.features)
+            ]
+        )
+        values = {part: steps[:, columns].sum(axis=1) for part, columns in NAMED_PARTS.items()}
+        for name, term in self.linear.items():
+            values[name] = _weighed(evidence_of(features, name), term) + term.offset
+        return steps, values
+
     def points(self, features: Features) -> NDArray[np.float64]:
-        """What each term adds to the log-odds; an undefined feature adds 0.
+        """What each term adds to the log-odds of a median ordinary account.
 
         Parameters
         ----------
@@ -193,47 +266,69 @@ class Scorecard(_Frozen):
 
         Returns
         -------
-        float64 (A, F + 3)
-            One column a feature, then style, wording and template; positive = towards harvesting.
+        float64 (A, F + 7)
+            One column a named feature, one a name of `VECTORS`, and `REST`; positive = towards harvesting.
+            With the intercept they sum to the log-odds. A feature that is not defined adds 0.
         """
-        z = self.standardised(features)
-        columns = []
-        for j, feature in enumerate(self.features):
-            steps = np.array(feature.points)[np.searchsorted(feature.edges, z[:, j], side="right")]
-            columns.append(np.where(np.isnan(z[:, j]), 0.0, steps))
-        for term, x in ((self.style, features.style), (self.wording, features.wording)):
-            columns.append(_weighed(direction(x), term) + term.offset)
-        columns.append(-self.template_relief * sameness(features))
-        return np.column_stack(columns)
+        steps, values = self.values(features)
+        points = np.zeros((len(features), REST + 1))
+        for name, part in self.parts.items():
+            gain = self.slope * part.weight
+            total = gain * part.standing(values[name], features.prompts)
+            if name not in NAMED_PARTS:
+                points[:, len(FEATURES) + VECTORS.index(name)] = total
+                continue
+            _, spread = part.usual(features.prompts)
+            columns = NAMED_PARTS[name]
+            usual = np.array([feature.benign_points for feature in self.features[columns]])
+            points[:, columns] = gain * (steps[:, columns] - usual) / spread[:, None]
+            points[:, REST] += total - points[:, columns].sum(axis=1)
+        return points
 
-    def linear(self, features: Features) -> NDArray[np.float64]:
-        """Weigh mean vector and mean openings as they are, (A,).
+    def totals(self, features: Features) -> dict[str, NDArray[np.float64]]:
+        """What each kind of evidence adds to the log-odds, (A,): the same as `points`, kind by kind."""
+        _, values = self.values(features)
+        return {
+            name: self.slope * part.weight * part.standing(values[name], features.prompts)
+            for name, part in self.parts.items()
+        }
 
-        Not scaled to a direction, so that a mixture's value is the mixture of its parts' values
-        (`coverage_lab.detect.mixture`).
-        """
-        return _weighed(features.style, self.style) + _weighed(features.wording, self.wording)
+    def log_odds(self, features: Features) -> NDArray[np.float64]:
+        """Score before it is squeezed into 0..1, (A,)."""
+        odds: NDArray[np.float64] = self.points(features).sum(axis=1) + self.intercept
+        return odds
+
+    def additive(self, features: Features) -> NDArray[np.float64]:
+        """Weigh the evidence that is a mean over prompts, (A,): a mixture's value is that of its parts."""
+        found = np.zeros(len(features))
+        for name in ADDITIVE:
+            part, term = self.parts[name], self.linear[name]
+            found += part.weight / part.spread[-1] * _weighed(evidence_of(features, name), term)
+        return found
 
     def score(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Score accounts from their points: 0..1, higher = more like harvesting, shape ``(A,)``."""
-        score: NDArray[np.float64] = expit(self.intercept + points.sum(axis=1))
-        return score
+        return np.asarray(expit(self.intercept + points.sum(axis=1)), dtype=np.float64)
 
     def likeliest(self, features: Features) -> list[tuple[str, float]]:
         """Name the likeliest archetype of each account, with its probability."""
         z = self.standardised(features)
-        chances = self.archetypes.probabilities(z, direction(features.style), direction(features.wording))
+        chances = self.archetypes.probabilities(z, *archetype_vectors(features))
         best = np.argmax(chances, axis=1)
         return [(self.archetypes.names[k], float(chances[i, k])) for i, k in enumerate(best)]
 
     def p_value(self, score: NDArray[np.float64], prompts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Conformal p-value against benign accounts of similar size, shape ``(A,)``."""
+        known = self.calibration
+        others = np.array(known.score), np.array(known.prompts, dtype=np.int64)
+        if known.customer:
+            return customer_p(score, prompts, *others, np.array(known.customer), neighbours=known.neighbours)
         return conformal_p(
             score,
             prompts,
-            calibration_score=np.array(self.calibration.score),
-            calibration_prompts=np.array(self.calibration.prompts, dtype=np.int64),
-            neighbours=self.calibration.neighbours,
+            calibration_score=others[0],
+            calibration_prompts=others[1],
+            neighbours=known.neighbours,
         )
 
 
@@ -250,10 +345,15 @@ def direction(mean: NDArray[np.float32]) -> NDArray[np.float64]:
     return unit
 
 
-def sameness(features: Features) -> NDArray[np.float64]:
-    """By how much the openings are more alike than `VARIED`, (A,), 0 to 0.7."""
-    alike: NDArray[np.float64] = np.maximum(np.nan_to_num(features.opening_repeat) - VARIED, 0)
-    return alike
+def evidence_of(features: Features, name: str) -> NDArray[np.float64]:
+    """What a linear term weighs, (A, k): a vector of the account, or the root of what is above 0 in it."""
+    x = features.vectors[name].astype(np.float64)
+    return np.sqrt(np.maximum(x, 0)) if name in ROOTED else x
+
+
+def archetype_vectors(features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Directions that archetypes are told by besides the named features: prompts, and openings."""
+    return direction(features.vectors["prompts"]), direction(features.vectors["openings"])
 
 
 def load_scorecard(path: Path) -> Scorecard:

@@ -32,6 +32,9 @@ class Trajectories:
         Score of each account's first ``sizes[l]`` prompts; NaN from where the account has fewer.
         Accounts that stop before the horizon are not used: a nearer one uses more of them.
         The order of the accounts must not depend on their scores.
+    customer : int64 (M,), optional
+        Number of each account's customer: every customer counts once, however many accounts it has. Each
+        account is one when not given.
 
     Raises
     ------
@@ -42,6 +45,7 @@ class Trajectories:
 
     sizes: NDArray[np.int64]
     score: NDArray[np.float64]
+    customer: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.score.shape[1:] != self.sizes.shape or not len(self.sizes):
@@ -77,14 +81,35 @@ class Trajectories:
     @cached_property
     def highest(self) -> NDArray[np.float64]:
         """Highest standing on the way to the horizon of the accounts that rank others, rising."""
+        return self._ranked[0]
+
+    @cached_property
+    def weight(self) -> NDArray[np.float64]:
+        """What each entry of `highest` counts for: those of a customer sum to 1."""
+        return self._ranked[1]
+
+    @property
+    def customers(self) -> int:
+        """Customers that rank others."""
+        return round(float(self.weight.sum()))
+
+    @cached_property
+    def _ranked(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         ranking = np.arange(len(self._complete)) % REFERENCE_EVERY != 0
         median, spread = self._usual
-        return np.sort(((self._complete[ranking] - median) / spread).max(axis=1))
+        highest = ((self._complete[ranking] - median) / spread).max(axis=1)
+        weight = np.ones(len(highest))
+        if self.customer is not None:
+            mine = self.customer[~np.isnan(self.score[:, -1])][ranking]
+            _, which, count = np.unique(mine, return_inverse=True, return_counts=True)
+            weight = 1 / count[which]
+        order = np.argsort(highest, kind="stable")
+        return highest[order], weight[order]
 
     @property
     def smallest_p(self) -> float:
         """The smallest p-value that `trajectory_p` can give."""
-        return 1 / (len(self.highest) + 1)
+        return 1 / (self.customers + 1)
 
     @cached_property
     def _complete(self) -> NDArray[np.float64]:
@@ -156,7 +181,9 @@ def trajectory_p(highest: NDArray[np.float64], *, calibration: Trajectories) -> 
     """Share of benign accounts that stand as high at any size up to the horizon.
 
     p = (1 + #{calibration highest ≥ highest}) / (m + 1) over m benign trajectories, m being all
-    complete ones less every `REFERENCE_EVERY`-th.
+    complete ones less every `REFERENCE_EVERY`-th. Where several are of one customer, each customer counts
+    once: the sum is over customers, of the share of their trajectories that stand as high, and m counts
+    customers (`coverage_lab.detect.conformal.customer_p`).
 
     It holds however often one looks, stops or goes on, up to the horizon: P(p ≤ α on some day) ≤ α.
 
@@ -197,6 +224,6 @@ def trajectory_p(highest: NDArray[np.float64], *, calibration: Trajectories) -> 
     .. [2] Tavyrikov, Goeman, de Heide. "Carefree multiple testing with e-processes." 2025.
        arXiv:2501.19360.
     """
-    others = calibration.highest
-    as_high = len(others) - np.searchsorted(others, highest, side="left")
-    return np.where(np.isnan(highest), np.nan, (1 + as_high) / (len(others) + 1))
+    above = np.append(np.cumsum(calibration.weight[::-1])[::-1], 0.0)
+    as_high = above[np.searchsorted(calibration.highest, highest, side="left")]
+    return np.where(np.isnan(highest), np.nan, (1 + as_high) / (calibration.customers + 1))

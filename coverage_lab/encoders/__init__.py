@@ -1,4 +1,4 @@
-"""Text to unit vectors: the packaged MiniLM, a static model distilled from it, exact-duplicate reuse."""
+"""Text to unit vectors: static and multilingual, or a transformer; exact-duplicate reuse."""
 
 from coverage_lab.encoders.choose import load_encoder, resolve_name, resolve_precision
 from coverage_lab.encoders.encoder import DeviceEncoder, Encoder, stays_on_device

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import logging
 from typing import Literal
 
@@ -18,8 +16,8 @@ _log = logging.getLogger(__name__)
 def resolve_name(config: EncoderConfig) -> Literal["static", "minilm"]:
     """Say which encoder `config` means on this machine.
 
-    ``auto`` is ``minilm`` where a model or CUDA is asked for by name, or where torch finds CUDA, and
-    ``static`` elsewhere. Torch is imported only where the installed build could find CUDA.
+    ``auto`` is ``static`` on every machine, since no transformer has been better in detection, and ``minilm``
+    only where a model is named, which the static encoder has none of.
 
     Raises
     ------
@@ -33,11 +31,7 @@ def resolve_name(config: EncoderConfig) -> Literal["static", "minilm"]:
         )
     if config.name != "auto":
         return config.name
-    if config.model is not None or config.device == "cuda":
-        return "minilm"
-    if config.device == "cpu":
-        return "static"
-    return "minilm" if _torch_finds_cuda() else "static"
+    return "static" if config.model is None else "minilm"
 
 
 def resolve_precision(config: EncoderConfig) -> Precision:
@@ -51,7 +45,7 @@ def resolve_precision(config: EncoderConfig) -> Precision:
     try:
         import torch
     except ImportError as error:
-        raise MissingExtraError("torch", "encoders", "the MiniLM encoder") from error
+        raise MissingExtraError("torch", "transformer", "the MiniLM encoder") from error
     from coverage_lab.encoders.transformer import precision_on
 
     return precision_on("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu", config)
@@ -65,11 +59,12 @@ def load_encoder(
     Parameters
     ----------
     config
-        All but `name` and `tokenizer` are for ``minilm``; the static encoder is float32 on the CPU.
+        All but `name` and `device` are for ``minilm``; the static encoder is float32, and on the CPU unless
+        ``cuda`` is asked for.
     threads
         CPU threads for the whole process from now on; the libraries' own choice when None.
     progress
-        Told about the distillation that the first use of the static encoder on a machine needs.
+        Told about the table that the first use of the static encoder on a machine needs.
 
     Raises
     ------
@@ -89,31 +84,19 @@ def load_encoder(
     _check_static_options(config)
     from coverage_lab.encoders.static import load_static
 
-    return load_static(threads=threads, tokenizer=config.tokenizer, progress=progress)
+    device: Literal["cpu", "cuda"] = "cuda" if config.device == "cuda" else "cpu"
+    return load_static(threads=threads, device=device, progress=progress)
 
 
 def _check_static_options(config: EncoderConfig) -> None:
-    """Refuse what was asked of the static encoder by name but would be ignored.
-
-    Under ``auto`` the same options are for the machines where ``auto`` means ``minilm``.
-    """
-    if config.name != "static":
-        return
+    """Refuse what was asked of the static encoder but would be ignored."""
     if config.model is not None:
         raise ConfigError("encoder.model: the static encoder has no other model; use encoder.name = 'minilm'")
-    if config.device == "cuda":
-        raise ConfigError("encoder.device: the static encoder runs on the CPU, got 'cuda'")
     if config.precision not in ("auto", "float32"):
         raise ConfigError(f"encoder.precision: the static encoder is float32, got '{config.precision}'")
     if config.engine != "auto":
         raise ConfigError(f"encoder.engine: the static encoder has no other engine, got '{config.engine}'")
+    if config.tokenizer != "auto":
+        raise ConfigError(f"encoder.tokenizer: the static encoder has its own, got '{config.tokenizer}'")
     if config.compile:
         raise ConfigError("encoder.compile: the static encoder has nothing to compile")
-
-
-def _torch_finds_cuda() -> bool:
-    if importlib.util.find_spec("torch") is None or importlib.metadata.version("torch").endswith("+cpu"):
-        return False
-    import torch
-
-    return torch.cuda.is_available()

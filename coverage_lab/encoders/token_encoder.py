@@ -16,6 +16,7 @@ from coverage_lab.encoders.packaged import MAX_CHARACTERS
 from coverage_lab.encoders.packed.recognise import BertShape
 from coverage_lab.encoders.tokenizer import Tokenizer
 from coverage_lab.encoders.tokens import Tokens, ahead
+from coverage_lab.encoders.windows import fetched, spans
 
 #: Texts that are tokenized, sorted by length and searched for duplicates together.
 WINDOW = {"cpu": 1_024, "cuda": 8_192}
@@ -116,16 +117,7 @@ class TokenEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows, shape ``(len(texts), dim)``."""
-        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        before: tuple[range, torch.Tensor] | None = None
-        for rows, window in self.encode_windows(texts):
-            # Fetched one window late: a GPU works on the next while the host waits for this one.
-            if before is not None:
-                vectors[before[0]] = before[1].cpu().numpy()
-            before = (rows, window)
-        if before is not None:
-            vectors[before[0]] = before[1].cpu().numpy()
-        return vectors
+        return fetched(self.encode_windows(texts), rows=len(texts), dim=self.dim)
 
     def encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[range, torch.Tensor]]:
         """Yield ``(rows, their unit rows as float32 on the device)`` window by window, in order.
@@ -133,9 +125,8 @@ class TokenEncoder:
         A thread tokenizes up to two windows ahead; it ends with the iterator.
         """
         self._forget_unless_exact()
-        starts = range(0, len(texts), self._window)
-        spans = [range(start, min(start + self._window, len(texts))) for start in starts]
-        for span, tokens in ahead(lambda span: self.tokenize(texts[span.start : span.stop]), spans):
+        windows = spans(len(texts), self._window)
+        for span, tokens in ahead(lambda span: self.tokenize(texts[span.start : span.stop]), windows):
             yield span, self._encode(tokens)
 
     def encode_tensor(self, tokens: Tokens) -> torch.Tensor:
@@ -158,8 +149,8 @@ class TokenEncoder:
             )
         self._forget_unless_exact()
         windows = [
-            self._encode(tokens.take(np.arange(start, min(start + self._window, len(tokens)))))
-            for start in range(0, len(tokens), self._window)
+            self._encode(tokens.take(np.arange(span.start, span.stop)))
+            for span in spans(len(tokens), self._window)
         ]
         return torch.cat(windows) if windows else torch.empty((0, self.dim), device=self.device)
 

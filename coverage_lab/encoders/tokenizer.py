@@ -31,9 +31,6 @@ class Tokenizer(Protocol):
     ----------
     name : {"tokenizers", "nanotoken"}
         The library.
-    own_threads : bool
-        Whether a call spreads over threads by itself; where it does not, several threads may call at once and
-        are faster for it.
     """
 
     @property
@@ -41,17 +38,8 @@ class Tokenizer(Protocol):
         """The library."""
         ...
 
-    @property
-    def own_threads(self) -> bool:
-        """Whether a call spreads over threads by itself."""
-        ...
-
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Return the ids of the texts; without texts, no ids and one offset."""
-        ...
-
-    def id_of(self, token: str) -> int:
-        """Return the id of a token of the vocabulary."""
         ...
 
 
@@ -59,13 +47,12 @@ class HuggingFaceTokenizer:
     """The batch path of Hugging Face's `tokenizers`; options as `load_tokenizer`."""
 
     name: TokenizerLibrary = "tokenizers"
-    own_threads = True
 
-    def __init__(self, recipe: str, *, window: int | None = None, special_tokens: bool = True) -> None:
+    def __init__(self, recipe: str, *, window: int | None = None) -> None:
         try:
             from tokenizers import Tokenizer as Library
         except ImportError as error:
-            raise MissingExtraError("tokenizers", "encoders", "tokenizing") from error
+            raise MissingExtraError("tokenizers", "transformer", "tokenizing") from error
         self._library = Library.from_str(recipe)
         self._library.no_padding()
         # The recipe may name a length of its own.
@@ -73,19 +60,14 @@ class HuggingFaceTokenizer:
             self._library.no_truncation()
         else:
             self._library.enable_truncation(window)
-        self._special_tokens = special_tokens
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Return the ids of the texts."""
-        found = self._library.encode_batch_fast(list(texts), add_special_tokens=self._special_tokens)
+        found = self._library.encode_batch_fast(list(texts), add_special_tokens=True)
         rows: list[list[int]] = [encoding.ids for encoding in found]
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         return Tokens(np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1])), offsets)
-
-    def id_of(self, token: str) -> int:
-        """Return the id of a token of the vocabulary."""
-        return int(self._library.token_to_id(token))
 
 
 class NanoTokenizer:
@@ -96,14 +78,7 @@ class NanoTokenizer:
 
     name: TokenizerLibrary = "nanotoken"
 
-    def __init__(
-        self,
-        recipe: str,
-        *,
-        window: int | None = None,
-        special_tokens: bool = True,
-        own_threads: bool = True,
-    ) -> None:
+    def __init__(self, recipe: str, *, window: int | None = None) -> None:
         try:
             import nanotoken
         except ImportError as error:
@@ -116,34 +91,21 @@ class NanoTokenizer:
                 "use 'tokenizers'"
             ) from error
         self._window = window
-        self._special_tokens = special_tokens
-        self.own_threads = own_threads
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Return the ids of the texts."""
         found = self._library.encode_batch(
             list(texts),
-            add_special_tokens=self._special_tokens,
+            add_special_tokens=True,
             max_length=self._window,
             # None leaves it to the library, which knows that a forked child has no pool of threads.
-            parallel=None if self.own_threads else False,
+            parallel=None,
         )
         return Tokens(found.ids.view(np.int32), found.offsets)
 
-    def id_of(self, token: str) -> int:
-        """Return the id of a token of the vocabulary."""
-        return int(self._library.token_to_id(token))
 
-
-def load_tokenizer(
-    name: TokenizerName,
-    recipe: str,
-    *,
-    window: int | None = None,
-    special_tokens: bool = True,
-    own_threads: bool = True,
-) -> Tokenizer:
-    """Load a tokenizer.
+def load_tokenizer(name: TokenizerName, recipe: str, *, window: int | None = None) -> Tokenizer:
+    """Load a tokenizer, which keeps to the threads of `limit_tokenizer_threads`.
 
     Parameters
     ----------
@@ -155,11 +117,6 @@ def load_tokenizer(
     window : int, optional
         Most tokens of a text, special tokens included; what is beyond is cut off. None cuts nothing,
         whatever the recipe says.
-    special_tokens : bool
-        Whether a text's ids begin and end with those that the recipe puts there.
-    own_threads : bool
-        Whether nanotoken spreads a call over threads; False where several threads call it. ``tokenizers``
-        always does. Both keep to `limit_tokenizer_threads`.
 
     Raises
     ------
@@ -169,17 +126,17 @@ def load_tokenizer(
         The library is not installed.
     """
     if name == "tokenizers":
-        return HuggingFaceTokenizer(recipe, window=window, special_tokens=special_tokens)
+        return HuggingFaceTokenizer(recipe, window=window)
     if name == "auto" and importlib.util.find_spec("nanotoken") is None:
         _log.info("encoder.tokenizer: auto chose tokenizers: nanotoken is not installed")
-        return HuggingFaceTokenizer(recipe, window=window, special_tokens=special_tokens)
+        return HuggingFaceTokenizer(recipe, window=window)
     try:
-        fast = NanoTokenizer(recipe, window=window, special_tokens=special_tokens, own_threads=own_threads)
+        fast = NanoTokenizer(recipe, window=window)
     except ConfigError as refusal:
         if name == "nanotoken":
             raise
         _log.info("encoder.tokenizer: auto chose tokenizers: %s", refusal.__cause__)
-        return HuggingFaceTokenizer(recipe, window=window, special_tokens=special_tokens)
+        return HuggingFaceTokenizer(recipe, window=window)
     if name == "auto":
         _log.info("encoder.tokenizer: auto chose nanotoken")
     return fast

@@ -105,7 +105,7 @@ def load_transformer(config: EncoderConfig, *, threads: int | None) -> Transform
         from sentence_transformers import SentenceTransformer  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            "sentence-transformers and torch", "encoders", "the MiniLM encoder"
+            "sentence-transformers and torch", "transformer", "the MiniLM encoder"
         ) from error
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:

@@ -16,28 +16,38 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from coverage_lab.accounts import measure, states_of
-from coverage_lab.accounts.distinct import Distinct
+from coverage_lab.accounts.distinct import Distinct, digests_of
 from coverage_lab.accounts.prompt_features import STRUCTURE, openings, structure
 from coverage_lab.accounts.prompt_vectors import HostVectors
 from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.config import EvaluateConfig
 from coverage_lab.detect.features import FEATURES, Features, features_of, join
-from coverage_lab.detect.fit import ORDINARY, GrowingAccounts, TrainingAccounts, corpus_weights, fit_scorecard
-from coverage_lab.detect.scorecard import Scorecard
+from coverage_lab.detect.fitting import (
+    ORDINARY,
+    GrowingAccounts,
+    TrainingAccounts,
+    fit_scorecard,
+    side_weights,
+)
+from coverage_lab.detect.scorecard import PARTS
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate.baselines import Baseline, Sample
 from coverage_lab.evaluate.benchmark_accounts import BenchmarkAccounts
+from coverage_lab.evaluate.parted_accounts import PartedAccounts
 from coverage_lab.evaluate.prompt_pool import PromptPool
+from coverage_lab.evaluate.reference_mass import ReferenceMass, reference_mass
 from coverage_lab.evaluate.sampler import PURE
 from coverage_lab.evaluate.scored_accounts import ScoredAccounts
-from coverage_lab.measures import novelty as causal_novelty
 from coverage_lab.measures.ragged import bounded_runs
 from coverage_lab.progress import Progress, silent
 
 DETECTOR = "coverage_lab"
 #: The two halves: a harvester can change what its prompts say sooner than its need to cover.
-HALVES = {"content alone": ("build", "style", "wording"), "coverage shape alone": ("shape",)}
+HALVES = {
+    "content alone": tuple(part for part in PARTS if part != "shape"),
+    "coverage shape alone": ("shape",),
+}
 #: What length and language alone would give; a detector that is no better has learnt the files.
 PROBE = "probe: length and language only"
 #: Parts of the harvest and ordinary clusters that a learning curve is fitted on.
@@ -74,6 +84,7 @@ class BenchmarkSettings:
 def run_benchmark(
     pool: PromptPool,
     drawn: BenchmarkAccounts,
+    parted: PartedAccounts,
     vectors: NDArray[np.float32],
     encoder: Encoder,
     *,
@@ -85,8 +96,10 @@ def run_benchmark(
 
     Parameters
     ----------
-    vectors : float32 (P, d)
-        Unit vectors of the pool's texts, by `encoder`.
+    parted : PartedAccounts
+        The accounts' prompts, parted.
+    vectors : float32 (U, d)
+        Unit vectors of `parted.texts`, by `encoder`.
 
     Returns
     -------
@@ -100,44 +113,46 @@ def run_benchmark(
     """
     check_training(pool, drawn, settings=settings)
     judged = np.isin(drawn.size, drawn.size if settings.judged is None else settings.judged)
-    distinct = _distinct(pool, vectors)
-    novelties = _novelties(drawn, vectors, progress)
+    distinct = _distinct(parted, vectors)
+    novelty = _novelty(parted, distinct, progress)
     truth = _truth(pool, drawn)
+    families = _families(pool, drawn)
     fold_of = drawn.fold[drawn.trajectory]
     folds = int(drawn.fold.max()) + 1
     names = [DETECTOR, *HALVES, *CURVE, PROBE, *(baseline.name for baseline in baselines)]
     scores = {name: np.zeros(len(fold_of)) for name in names}
     archetype = np.full(len(fold_of), "", dtype="U32")
+    p_value = np.ones(len(fold_of))
     for fold in range(folds):
         progress("fold", fold, folds)
         test = np.flatnonzero((fold_of == fold) & judged)
         if not len(test):
             continue
-        atlas = _atlas(pool, vectors, encoder, fold, settings)
+        atlas = _atlas(pool, parted, vectors, encoder, fold, settings)
         placed = replace(distinct, cells=atlas.assign(vectors))
+        mass = _mass(pool, parted, placed, atlas, fold)
         train = _training(drawn, truth, fold, settings)
-        features = {
-            side: _features(drawn, rows, placed, novelties, atlas)
-            for side, rows in (("train", train), ("test", test))
-        }
-        labelled = replace(truth.at(train), features=features["train"])
-        held = features["test"]
+        labelled = replace(
+            truth.at(train), features=_features(parted, train, placed, novelty, mass, families)
+        )
+        held = _features(parted, test, placed, novelty, mass)
 
-        fitted = partial(fit_scorecard, atlas_id=atlas.id, encoder_id=encoder.id, seed=settings.seed)
+        fitted = partial(fit_scorecard, atlas_id=atlas.id, encoder_id=encoder.id)
         card = fitted(labelled)
-        scores[DETECTOR][test] = _log_odds(card, held)
+        scores[DETECTOR][test] = card.log_odds(held)
+        p_value[test] = card.p_value(card.score(card.points(held)), held.prompts)
         archetype[test] = [name for name, _ in card.likeliest(held)]
         scored = partial(fitted, archetypes=card.archetypes)
         for name, parts in HALVES.items():
-            scores[name][test] = _log_odds(scored(labelled, parts=parts), held)
+            scores[name][test] = scored(labelled, parts=parts).log_odds(held)
         for name, part in CURVE.items():
-            scores[name][test] = _log_odds(scored(_part_of(labelled, part, settings.seed)), held)
+            scores[name][test] = scored(_part_of(labelled, part, settings.seed)).log_odds(held)
         scores[PROBE][test] = _probe(labelled, held, truth.language[test])
         told = train[np.isin(truth.kind[train], ORDINARY) | truth.pure[train]]
         for done, baseline in enumerate(baselines):
             progress("baselines", fold * len(baselines) + done, folds * len(baselines))
-            score = baseline.fit(_sample(drawn, told, vectors, truth), seed=settings.seed)
-            scores[baseline.name][test] = score(_sample(drawn, test, vectors, truth))
+            score = baseline.fit(_sample(parted, told, vectors, truth), seed=settings.seed)
+            scores[baseline.name][test] = score(_sample(parted, test, vectors, truth))
     progress("fold", folds, folds)
     progress("baselines", folds * len(baselines), folds * len(baselines))
     plans = [drawn.plans[t] for t in drawn.trajectory]
@@ -152,6 +167,7 @@ def run_benchmark(
         campaign=np.array([plan.campaign for plan in plans]),
         trajectory=drawn.trajectory,
         archetype=archetype,
+        p_value=p_value,
         scores=scores,
     ).take(judged)
 
@@ -159,6 +175,7 @@ def run_benchmark(
 def label_accounts(
     pool: PromptPool,
     drawn: BenchmarkAccounts,
+    parted: PartedAccounts,
     vectors: NDArray[np.float32],
     atlas: Atlas,
     *,
@@ -169,8 +186,10 @@ def label_accounts(
 
     Parameters
     ----------
-    vectors : float32 (P, d)
-        Unit vectors of the pool's texts, by the encoder of `atlas`.
+    parted : PartedAccounts
+        The accounts' prompts, parted.
+    vectors : float32 (U, d)
+        Unit vectors of `parted.texts`, by the encoder of `atlas`.
 
     Returns
     -------
@@ -180,12 +199,14 @@ def label_accounts(
         Every ordinary account at all its sizes.
     """
     truth = _truth(pool, drawn)
-    placed = replace(_distinct(pool, vectors), cells=atlas.assign(vectors))
-    novelties = _novelties(drawn, vectors, progress)
+    placed = replace(_distinct(parted, vectors), cells=atlas.assign(vectors))
+    novelty = _novelty(parted, placed, progress)
+    mass = _mass(pool, parted, placed, atlas, None)
+    families = _families(pool, drawn)
     chosen = _training(drawn, truth, None, settings)
     grown = np.flatnonzero(np.isin(truth.kind, ORDINARY))
     labelled, ordinary = (
-        replace(truth.at(rows), features=_features(drawn, rows, placed, novelties, atlas))
+        replace(truth.at(rows), features=_features(parted, rows, placed, novelty, mass, families))
         for rows in (chosen, grown)
     )
     return labelled, GrowingAccounts(ordinary, drawn.trajectory[grown])
@@ -226,34 +247,35 @@ def check_training(pool: PromptPool, drawn: BenchmarkAccounts, *, settings: Benc
             )
 
 
-def _log_odds(card: Scorecard, held: Features) -> NDArray[np.float64]:
-    """Score before it is squeezed into 0..1. With the intercept: every fold has its own."""
-    odds: NDArray[np.float64] = card.points(held).sum(axis=1) + card.intercept
-    return odds
-
-
-def _distinct(pool: PromptPool, vectors: NDArray[np.float32]) -> Distinct:
+def _distinct(parted: PartedAccounts, vectors: NDArray[np.float32]) -> Distinct:
     """Work out what states need of each text; the cells are filled in atlas by atlas."""
+    texts = parted.texts
     return Distinct(
         vectors=HostVectors(vectors),
-        digests=pool.digests,
+        digests=digests_of(texts),
+        characters=np.fromiter(map(len, texts), np.int64, len(texts)),
         cells=np.zeros((len(vectors), 3), np.int32),
-        structure=structure(pool.texts),
-        openings=openings(pool.texts),
+        structure=structure(texts),
+        openings=openings(texts),
     )
 
 
-def _novelties(
-    drawn: BenchmarkAccounts, vectors: NDArray[np.float32], progress: Progress
-) -> list[NDArray[np.float32]]:
-    """Novelty of each trajectory; a prefix's is a prefix of it."""
-    found: list[NDArray[np.float32]] = []
-    for i, plan in enumerate(drawn.plans):
-        found.append(causal_novelty(vectors[plan.rows], np.array([0, len(plan.rows)]))[0])
-        if i % 200 == 0:
-            progress("novelty", i, len(drawn.plans))
-    progress("novelty", len(drawn.plans), len(drawn.plans))
-    return found
+def _novelty(parted: PartedAccounts, distinct: Distinct, progress: Progress) -> NDArray[np.float32]:
+    """Novelty of every prompt's content within its account, (N,): it hangs on no atlas."""
+    novelty = np.empty(len(parted.content), np.float32)
+    for start, stop in bounded_runs(parted.offsets, _ROWS_AT_ONCE):
+        first, last = parted.offsets[start], parted.offsets[stop]
+        progress("novelty", int(first), len(novelty))
+        offsets = parted.offsets[start : stop + 1] - first
+        novelty[first:last] = distinct.vectors.novelty(parted.content[first:last], offsets)
+    progress("novelty", len(novelty), len(novelty))
+    return novelty
+
+
+def _families(pool: PromptPool, drawn: BenchmarkAccounts) -> list[frozenset[str]]:
+    """Families of corpora that each account's prompts are from."""
+    plans = [frozenset(pool.cluster[name] for name in plan.corpora) for plan in drawn.plans]
+    return [plans[t] for t in drawn.trajectory]
 
 
 def _truth(pool: PromptPool, drawn: BenchmarkAccounts) -> TrainingAccounts:
@@ -262,10 +284,11 @@ def _truth(pool: PromptPool, drawn: BenchmarkAccounts) -> TrainingAccounts:
     spoken = [{pool.language[name] for name in plan.corpora} for plan in plans]
     none = np.zeros((len(plans), 0))
     return TrainingAccounts(
-        features=Features(none, none.astype(np.float32), none.astype(np.float32), drawn.size),
+        features=Features(none, {}, drawn.size),
         kind=np.array([plan.kind for plan in plans]),
-        corpus=np.array([plan.corpora[0] for plan in plans]),
+        customer=np.array([f"{plan.kind}: {pool.cluster[plan.corpora[0]]}" for plan in plans]),
         cluster=np.array([pool.cluster[plan.corpora[0]] for plan in plans]),
+        fold=drawn.fold[drawn.trajectory],
         language=np.array([next(iter(tongues)) if len(tongues) == 1 else "" for tongues in spoken]),
         pure=np.array([plan.rung in PURE for plan in plans]),
     )
@@ -297,16 +320,19 @@ def _training(
 
 
 def _atlas(
-    pool: PromptPool, vectors: NDArray[np.float32], encoder: Encoder, fold: int, settings: BenchmarkSettings
+    pool: PromptPool,
+    parted: PartedAccounts,
+    vectors: NDArray[np.float32],
+    encoder: Encoder,
+    fold: int,
+    settings: BenchmarkSettings,
 ) -> Atlas:
     """Fit the atlas and the reference mass on the other folds' corpora; labels are not needed."""
-    names = [name for name in pool.corpora if pool.fold[name] != fold]
-    rows = np.concatenate([pool.corpora[name] for name in names])
-    account = np.repeat(np.arange(len(names)), [len(pool.corpora[name]) for name in names])
-    reference = np.array([name[0] in "DE" for name in names])[account]
+    rows, family, reference = corpus_contents(pool, parted, fold)
+    _, number = np.unique(family, return_inverse=True)
     return fit_atlas(
         vectors[rows],
-        account,
+        number.astype(np.int64),
         reference,
         None,
         encoder=encoder,
@@ -316,28 +342,63 @@ def _atlas(
     )
 
 
+def corpus_contents(
+    pool: PromptPool, parted: PartedAccounts, fold: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.str_], NDArray[np.bool_]]:
+    """Contents of the corpora outside a fold (None: of all): row, family, whether ordinary traffic."""
+    names = [name for name in pool.corpora if fold is None or pool.fold[name] != fold]
+    lengths = [len(parted.corpora[name]) for name in names]
+    return (
+        np.concatenate([parted.corpora[name] for name in names]),
+        np.repeat(np.array([pool.cluster[name] for name in names]), lengths),
+        np.repeat(np.array([name[0] in "DE" for name in names]), lengths),
+    )
+
+
+def _mass(
+    pool: PromptPool, parted: PartedAccounts, placed: Distinct, atlas: Atlas, fold: int | None
+) -> ReferenceMass:
+    rows, family, reference = corpus_contents(pool, parted, fold)
+    return reference_mass(atlas, placed.cells[rows[reference], -1], family[reference])
+
+
 def _features(
-    drawn: BenchmarkAccounts,
+    parted: PartedAccounts,
     accounts: NDArray[np.int64],
     distinct: Distinct,
-    novelties: Sequence[NDArray[np.float32]],
-    atlas: Atlas,
+    novelty: NDArray[np.float32],
+    mass: ReferenceMass,
+    families: Sequence[frozenset[str]] | None = None,
 ) -> Features:
+    """Features of some accounts; with `families`, each by a mass without the corpora that it is made of."""
+    group = [frozenset[str]() if families is None else families[account] for account in accounts]
+    by_mass: dict[frozenset[str], list[int]] = {}
+    for place, out in enumerate(group):
+        by_mass.setdefault(out, []).append(place)
     parts: list[Features] = []
-    cuts = np.concatenate([[0], np.cumsum(drawn.size[accounts])])
-    for start, stop in bounded_runs(cuts, _ROWS_AT_ONCE):
-        batch = accounts[start:stop]
-        offsets = cuts[start : stop + 1] - cuts[start]
-        states = states_of(
-            tuple(f"{account:09d}" for account in batch),
-            offsets,
-            np.concatenate([np.arange(n) for n in drawn.size[batch]]).astype(np.int64),
-            np.concatenate([drawn.rows(account) for account in batch]),
-            distinct,
-            novelty=np.concatenate([novelties[drawn.trajectory[a]][: drawn.size[a]] for a in batch]),
-        )
-        parts.append(features_of(states, measure(states, atlas).values))
-    return join(parts)
+    order: list[int] = []
+    for out, places in by_mass.items():
+        atlas = mass.without(out)
+        mine = accounts[places]
+        cuts = np.concatenate([[0], np.cumsum(np.diff(parted.offsets)[mine])])
+        for start, stop in bounded_runs(cuts, _ROWS_AT_ONCE):
+            batch = mine[start:stop]
+            offsets = cuts[start : stop + 1] - cuts[start]
+            at = parted.places(batch)
+            states = states_of(
+                tuple(f"{place:09d}" for place in range(len(batch))),
+                offsets,
+                np.concatenate([np.arange(n) for n in np.diff(offsets)]).astype(np.int64),
+                parted.whole[at],
+                distinct,
+                content=parted.content[at],
+                instruction=parted.instruction[at],
+                novelty=novelty[at],
+            )
+            measures = measure(states, atlas).values
+            parts.append(features_of(states, measures, middle_cells=atlas.sizes[1]))
+        order += places
+    return join(parts).at(np.argsort(order, kind="stable"))
 
 
 def _part_of(labelled: TrainingAccounts, part: int, seed: int) -> TrainingAccounts:
@@ -367,14 +428,14 @@ def _probe(train: TrainingAccounts, held: Features, languages: NDArray[np.str_])
         model.fit(
             table(train.features, train.language)[used],
             train.harvest[used],
-            sample_weight=corpus_weights(train.harvest[used], train.corpus[used]),
+            sample_weight=side_weights(train.harvest[used], train.customer[used]),
         )
         logit: NDArray[np.float64] = model.decision_function(table(held, languages))
     return logit
 
 
 def _sample(
-    drawn: BenchmarkAccounts,
+    parted: PartedAccounts,
     accounts: NDArray[np.int64],
     vectors: NDArray[np.float32],
     truth: TrainingAccounts,
@@ -382,7 +443,7 @@ def _sample(
     harvest = truth.harvest[accounts]
     return Sample(
         vectors=vectors,
-        rows=tuple(drawn.rows(account) for account in accounts),
+        rows=tuple(parted.whole[parted.offsets[a] : parted.offsets[a + 1]] for a in accounts),
         harvest=harvest,
-        weight=corpus_weights(harvest, truth.corpus[accounts]),
+        weight=side_weights(harvest, truth.customer[accounts]),
     )

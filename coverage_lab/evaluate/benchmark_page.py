@@ -17,6 +17,9 @@ from coverage_lab.evaluate.results import (
     FoundBy,
     Results,
     Row,
+)
+from coverage_lab.evaluate.scored_accounts import ladder_order
+from coverage_lab.evaluate.tables import (
     caption,
     figures_of,
     headline_title,
@@ -27,7 +30,6 @@ from coverage_lab.evaluate.results import (
     size_name,
     tpr_text,
 )
-from coverage_lab.evaluate.scored_accounts import ladder_order
 from coverage_lab.plotting.figure import Spec, axis, layout, palette, role
 from coverage_lab.plotting.html_file import asset, environment, policy, write_whole
 from coverage_lab.untrusted.text import json_for_script, plotly_text, shortened

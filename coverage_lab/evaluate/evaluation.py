@@ -30,9 +30,11 @@ from coverage_lab.evaluate.benchmark_accounts import draw_benchmark_accounts
 from coverage_lab.evaluate.benchmark_page import write_page
 from coverage_lab.evaluate.corpora import load_corpora
 from coverage_lab.evaluate.folds import clusters_of, folds_of, load_together
+from coverage_lab.evaluate.parted_accounts import part_accounts
 from coverage_lab.evaluate.prompt_pool import build_prompt_pool
-from coverage_lab.evaluate.results import Results, RunDescription, summarise
+from coverage_lab.evaluate.results import Results, RunDescription
 from coverage_lab.evaluate.scored_accounts import ScoredAccounts
+from coverage_lab.evaluate.summary import summarise
 from coverage_lab.evaluate.vector_store import VectorStore
 from coverage_lab.files.atomic import PARTIAL, whole_file
 from coverage_lab.progress import Progress, silent
@@ -102,9 +104,10 @@ def evaluate_corpora(
     )
     check_training(pool, drawn, settings=settings)
     model = load_encoder(config.encoder, progress=progress)
-    vectors = VectorStore(model, _cache_of(cache, model)).encode(pool.texts, progress=progress)
+    parted = part_accounts(pool, drawn, progress=progress)
+    vectors = VectorStore(model, _cache_of(cache, model)).encode(parted.texts, progress=progress)
     scored = run_benchmark(
-        pool, drawn, vectors, model, settings=settings, baselines=chosen, progress=progress
+        pool, drawn, parted, vectors, model, settings=settings, baselines=chosen, progress=progress
     )
     results = summarise(
         scored,
@@ -155,6 +158,7 @@ def accounts_table(scored: ScoredAccounts) -> pa.Table:
             "campaign": pa.array(scored.campaign, pa.int64()),
             "trajectory": pa.array(scored.trajectory, pa.int64()),
             "archetype": pa.array(scored.archetype.tolist(), pa.string()),
+            "p_value": pa.array(scored.p_value, pa.float64()),
         }
         | {method: pa.array(values, pa.float64()) for method, values in scored.scores.items()}
     )

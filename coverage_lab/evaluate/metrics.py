@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.detect.fit import even_weights
+from coverage_lab.detect.fitting import even_weights
 from coverage_lab.errors import CoverageLabError
 
 Floats = NDArray[np.float64]
@@ -74,8 +74,8 @@ def auroc(
     positive, negative : ndarray, shape (P,), (N,)
         Scores of harvests, and of innocent accounts.
     positive_weights, negative_weights : ndarray, optional, shape (P,), (N,)
-        Not negative; ones where not given. With `coverage_lab.detect.fit.even_weights` every corpus counts
-        the same.
+        Not negative; ones where not given. With `coverage_lab.detect.fitting.even_weights` every corpus
+        counts the same.
 
     Returns
     -------

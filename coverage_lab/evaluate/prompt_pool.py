@@ -16,9 +16,10 @@ from coverage_lab.evaluate.instructions import PAYLOAD, TRACE
 #: Content that goes into a constant instruction is cut to this many characters.
 CONTENT = 400
 
-#: Prompts of each corpus that are wrapped, and corpora of a fold that are (every second one).
+#: Prompts of a corpus that one instruction is put around.
 WRAPPED_ROWS = 1000
-_EVERY = 2
+#: Whose instructions, around corpora of which kinds, and how many each corpus gets.
+_AROUND = (("product", PAYLOAD, "D", 2), ("harvest", TRACE, "AB", 1))
 
 #: A person speaks for themself from this many prompts on; kinds of corpora that such are taken from.
 PERSON_PROMPTS = 60
@@ -35,9 +36,11 @@ class PromptPool:
     ----------
     texts : tuple of str (P,)
         Every corpus in file order, then wrapped and personal ones.
-    corpora, payload, trace : mapping of corpus → rows
-        Its prompts as they are; wrapped in a product's instruction (kind D); wrapped in an instruction
-        that asks for reasoning (kind B). Empty in folds that no instruction is left for.
+    corpora : mapping of corpus → rows
+        Its prompts as they are.
+    payload, trace : tuple of (corpus, rows)
+        Wrapped in a product's instruction (kind D), or in a harvest's (kinds A and B); a corpus may be there
+        more than once, each time in another instruction. None in folds that no instruction is left for.
     people : tuple of (corpus, rows)
         Whole persons, in order; the corpora take turns.
     fold, cluster, language : mapping of corpus → value
@@ -45,8 +48,8 @@ class PromptPool:
 
     texts: tuple[str, ...]
     corpora: Mapping[str, NDArray[np.int64]]
-    payload: Mapping[str, NDArray[np.int64]]
-    trace: Mapping[str, NDArray[np.int64]]
+    payload: tuple[tuple[str, NDArray[np.int64]], ...]
+    trace: tuple[tuple[str, NDArray[np.int64]], ...]
     people: tuple[tuple[str, NDArray[np.int64]], ...]
     fold: Mapping[str, int]
     cluster: Mapping[str, str]
@@ -86,17 +89,18 @@ def build_prompt_pool(
 
     folds = max(fold.values()) + 1
     as_is = {c.name: add(thinned(c, rows=rows).prompts) for c in corpora}
-    wrapped: dict[str, dict[str, NDArray[np.int64]]] = {}
-    for kind, instructions in (("D", PAYLOAD), ("B", TRACE)):
-        wrapped[kind] = {}
+    wrapped: dict[str, list[tuple[str, NDArray[np.int64]]]] = {}
+    for whose, instructions, kinds, each in _AROUND:
+        wrapped[whose] = []
         for part in range(folds):
-            chosen = [c for c in corpora if c.kind == kind and fold[c.name] == part][::_EVERY]
             # More folds than instructions: the last folds go without, rather than share one.
             own = instructions[part::folds]
-            for position, corpus in enumerate(chosen if own else ()):
+            chosen = [c for c in corpora if c.kind in kinds and fold[c.name] == part]
+            for position, corpus in enumerate(chosen * each if own else ()):
                 around = own[position % len(own)]
-                few = thinned(corpus, rows=WRAPPED_ROWS).prompts
-                wrapped[kind][corpus.name] = add([around.replace("{}", text[:CONTENT]) for text in few])
+                few = thinned(corpus, rows=min(rows, WRAPPED_ROWS)).prompts
+                texts_around = [around.replace("{}", text[:CONTENT]) for text in few]
+                wrapped[whose].append((corpus.name, add(texts_around)))
     spoken = [(c.name, _people(c)) for c in corpora]
     # In turn, so that the few that are drawn in a fold don't all come from one corpus.
     people = [
@@ -108,8 +112,8 @@ def build_prompt_pool(
     return PromptPool(
         texts=tuple(texts),
         corpora=as_is,
-        payload=wrapped["D"],
-        trace=wrapped["B"],
+        payload=tuple(wrapped["product"]),
+        trace=tuple(wrapped["harvest"]),
         people=tuple(people),
         fold=fold,
         cluster=cluster,

@@ -87,8 +87,8 @@ class AccountSampler:
             "evaluation_run": [(name, pool.corpora[name]) for name in names["B"]],
             "red_team": [(name, pool.corpora[name]) for name in names["C"]],
             "harvest": [(name, pool.corpora[name]) for name in names["A"]],
-            "payload": [(name, rows) for name, rows in pool.payload.items() if name in here],
-            "trace_template": [(name, rows) for name, rows in pool.trace.items() if name in here],
+            "payload": [(name, rows) for name, rows in pool.payload if name in here],
+            "trace_template": [(name, rows) for name, rows in pool.trace if name in here],
             "person": [(name, rows) for name, rows in pool.people if name in here],
         }
         self._turn: dict[str, int] = {}

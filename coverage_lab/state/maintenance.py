@@ -1,4 +1,4 @@
-"""Looking after a state table: taking out a day, an account or old days, and bringing up its schema."""
+"""Looking after a state table: taking out a day, an account or old days; its schema."""
 
 from __future__ import annotations
 
@@ -11,16 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coverage_lab.errors import ConfigError, OutputError
-from coverage_lab.schema import STATES, STATES_VERSION
+from coverage_lab.errors import ConfigError
 from coverage_lab.state.files import holds, rewritten
-from coverage_lab.state.ledger import (
-    blank_names,
-    delete_record,
-    index_files,
-    read_record,
-    sweep_records,
-)
+from coverage_lab.state.ledger import blank_names, delete_record, read_record, sweep_records
 from coverage_lab.state.table import Change, StateFile, StateTable, state_url
 
 
@@ -156,49 +149,23 @@ def forget_account(state: str | Path, account_id: str) -> tuple[int, int]:
     return len(days), files
 
 
-def migrate_state(state: str | Path) -> tuple[int, int]:
-    """Bring a state table up to today's version.
+def migrate_state(state: str | Path) -> int:
+    """Bring a state table up to today's version, where there is one that it can be brought up from.
 
-    Started again after a kill it does what is left to do; until it is done no run uses the table.
+    Versions before 4 were summed up from whole prompts. What they lack is of the prompts' contents, and the
+    prompts are gone: such a table is left as it is, and refused.
 
     Returns
     -------
-    from_version, to_version
-        The same where there was nothing to do.
+    version
+        Today's.
 
     Raises
     ------
     OutputError
-        The table is of a newer schema, or of one that nobody knows how to bring up.
+        The table is of a newer version, or of one that can't be brought up.
     """
-    table = StateTable(state_url(state), any_version=True)
-    found = table.schema_version
-    if found >= STATES_VERSION:
-        StateTable(table.url)  # refuses a newer one, and one whose columns are not what it says
-        return found, found
-    if found < 1:
-        raise OutputError(f"state {table.url}: schema version {found} is not known")
-    if found == 1:
-        _add_prompts(table)
-    index_files(StateTable(table.url, any_version=True))
-    table.set_schema_version(STATES_VERSION)
-    return found, STATES_VERSION
-
-
-def _add_prompts(table: StateTable) -> None:
-    """Bring the states of version 1 up to version 2."""
-    table.add_missing_columns()
-    with tempfile.TemporaryDirectory(prefix="coverage-lab-") as scratch:
-
-        def counted(newest: StateTable) -> Change | None:
-            old = newest.files()
-            new = [rewritten(newest, file, _with_prompts, scratch=Path(scratch)) for file in old]
-            changed = [(one, other) for one, other in zip(old, new, strict=True) if one.path != other.path]
-            if not changed:
-                return None
-            return Change(removed=[one for one, _ in changed], added=[other for _, other in changed])
-
-        table.commit(counted, told={"action": "migrate", "from": 1, "to": 2})
+    return StateTable(state_url(state)).schema_version
 
 
 def _without_days(table: StateTable, days: Sequence[date], *, action: str) -> int:
@@ -221,15 +188,3 @@ def _without_days(table: StateTable, days: Sequence[date], *, action: str) -> in
 
 def _without_account(rows: pa.Table, account_id: str) -> pa.Table:
     return rows.filter(pc.not_equal(rows["account_id"], account_id))
-
-
-def _with_prompts(rows: pa.Table) -> pa.Table:
-    """Version 1 → 2: how many prompts a row has stands beside its lists; nobody has looked at it yet."""
-    if "prompts" in rows.column_names:
-        return rows
-    prompts = pc.list_value_length(rows["timestamps"]).cast(pa.int64())
-    rows = rows.append_column(STATES.field("prompts"), prompts)
-    for field in STATES:
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows

@@ -85,8 +85,6 @@ class StateTable:
         from the environment.
     version : int, optional
         The newest when not given.
-    any_version : bool
-        Accept a table of an older schema, to migrate it.
 
     Raises
     ------
@@ -94,14 +92,12 @@ class StateTable:
         There is no table, it is not ours, it is damaged, or of another schema version.
     """
 
-    def __init__(self, url: str, *, version: int | None = None, any_version: bool = False) -> None:
+    def __init__(self, url: str, *, version: int | None = None) -> None:
         self.url = url
-        self._any_version = any_version
         self.store = StateStore(url)
         self._table = _opened(url, version)
         self.properties = _ours(url, self._table)
-        if not any_version:
-            _check_schema(url, self._table, self.schema_version)
+        _check_schema(url, self._table, self.schema_version)
 
     @property
     def version(self) -> int:
@@ -184,7 +180,7 @@ class StateTable:
             custom_metadata={"coverage_lab": json.dumps(told)}, max_commit_retries=0
         )
         for _ in range(_TRIES):
-            newest = StateTable(self.url, any_version=self._any_version)
+            newest = StateTable(self.url)
             wanted = change(newest)
             if wanted is None:
                 return False
@@ -219,18 +215,6 @@ class StateTable:
             _opened(self.url, None).alter.set_table_properties(
                 {_VERSION: str(version)} | _CHECKPOINT, raise_if_not_exists=False
             )
-
-    def add_missing_columns(self) -> None:
-        """Give the table the columns of today's schema that it has not."""
-        from deltalake import Field, Schema
-
-        table = _opened(self.url, None)
-        have = {field.name for field in table.schema().fields}
-        wanted = Schema.from_arrow(STATES).fields
-        missing = [Field(field.name, field.type, nullable=True) for field in wanted if field.name not in have]
-        if missing:
-            with table_errors(self.url):
-                table.alter.add_columns(missing)
 
 
 def open_or_create(url: str, binding: Binding) -> StateTable:
@@ -349,8 +333,8 @@ def _check_schema(url: str, table: DeltaTable, found: int) -> None:
         )
     if found < STATES_VERSION:
         raise OutputError(
-            f"state {url}: schema version {found}, expected {STATES_VERSION}; "
-            f"bring it up with `coverage-lab state migrate {url}`"
+            f"state {url}: schema version {found}, expected {STATES_VERSION}; it can't be brought up, as its "
+            "prompts are gone: start a new table at another place, and keep this one for the older version"
         )
     wanted = Schema.from_arrow(pa.schema([*STATE_PARTITIONS, *STATES]))
     columns = [

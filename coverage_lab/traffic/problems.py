@@ -31,13 +31,22 @@ class Failures:
     def __init__(self, rows: int) -> None:
         self._codes: NDArray[np.int32] = np.zeros(rows, np.int32)
         self._kinds: list[tuple[str, str]] = []
-        self.dropped: dict[str, int] = {}
+        self._dropped: list[tuple[str, NDArray[np.bool_]]] = []
         self.repaired = 0
 
     def drop(self, mask: NDArray[np.bool_], column: str) -> None:
         """Count values of a column that no score uses, which become null without costing their rows."""
-        if count := int(mask.sum()):
-            self.dropped[column] = self.dropped.get(column, 0) + count
+        if mask.any():
+            self._dropped.append((column, mask))
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Values that became null, by column, in rows without a problem."""
+        counts: dict[str, int] = {}
+        for column, mask in self._dropped:
+            if count := int((mask & ~self.bad).sum()):
+                counts[column] = counts.get(column, 0) + count
+        return counts
 
     def mark(self, mask: NDArray[np.bool_], reason: str, detail: str) -> None:
         """Give the rows of `mask` this problem, but for those that have one already."""

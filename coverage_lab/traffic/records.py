@@ -259,6 +259,7 @@ class RecordCollector:
         repaired = 0
         for row, raw, turn in zip(self._places, self._values, self._turns, strict=True):
             values: list[object] = []
+            nulled: list[str] = []
             try:
                 for ours, value in zip(COLUMNS, raw, strict=True):
                     try:
@@ -267,11 +268,13 @@ class RecordCollector:
                         if ours in REQUIRED_COLUMNS:
                             raise
                         values.append(None)
-                        dropped[ours] = dropped.get(ours, 0) + 1
+                        nulled.append(ours)
             except BadValueError as error:
                 account = values[0] if values else None
                 quarantined.append((self._source_name, row, account, error.reason, error.detail))
                 continue
+            for ours in nulled:
+                dropped[ours] = dropped.get(ours, 0) + 1
             repaired += values[_PROMPT] != raw[_PROMPT] and isinstance(raw[_PROMPT], str)
             good.append((*values, *turn, self._source, row))
         return TrafficBatch(

@@ -37,7 +37,10 @@ class Accounts:
         column = {name: [row[name] for row in self.rows] for name in self.rows[0]}
         corpora = tuple(column.pop("corpora"))
         return ScoredAccounts(
-            **{name: np.array(v) for name, v in column.items()}, corpora=corpora, scores=scores
+            **{name: np.array(v) for name, v in column.items()},
+            corpora=corpora,
+            p_value=np.linspace(0, 1, len(corpora) + 1)[1:],
+            scores=scores,
         )
 
 

@@ -15,7 +15,7 @@ from coverage_lab.atlas import Atlas, fit_atlas
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect import Judge, Scorecard
 from coverage_lab.detect.features import features_of
-from coverage_lab.detect.fit import TrainingAccounts, fit_scorecard
+from coverage_lab.detect.fitting import TrainingAccounts, fit_scorecard
 from coverage_lab.schema import TRAFFIC
 
 
@@ -81,6 +81,15 @@ def traffic(rows: Sequence[tuple[str, int, str, str | None]]) -> pa.Table:
     return pa.table(columns, schema=TRAFFIC)
 
 
+def said(number: int) -> str:
+    """A word for a number: texts that differ in digits only count as one."""
+    letters = ""
+    while number or not letters:
+        number, rest = divmod(number, 20)
+        letters += "bcdfghjklmnpqrstvwxz"[rest] + "aeiou"[rest % 5]
+    return letters
+
+
 KINDS = ("task", "product", "person", "multi_tenant", "payload", "evaluation_run", "red_team", "harvest")
 #: Openings and build of each kind's prompts, so that there is something to tell them by.
 _PUT = {
@@ -96,26 +105,29 @@ _PUT = {
 
 
 def labelled_accounts(*, accounts: int = 24, seed: int = 11) -> TrainingAccounts:
-    """Accounts of every kind, three corpora each: harvests never repeat a prompt, the others do."""
+    """Accounts of every kind, six corpora each: harvests never repeat a prompt, the others do."""
     rng = np.random.default_rng(seed)
     rows, kind, corpus = [], [], []
     for name in KINDS:
         for i in range(accounts):
-            account, part = f"{name}-{i:03d}", i % 3
+            account, part = f"{name}-{i:03d}", i % 6
             size = int(rng.integers(50, 250))
             pool = 100_000 if name == "harvest" else int(rng.integers(20, 120))
             numbers = rng.permutation(pool)[:size] if name == "harvest" else rng.integers(0, pool, size)
             rows += [
-                (account, second, _PUT[name].format(f"{part}.{number}"), None)
+                (account, second, _PUT[name].format(said(160_000 * part + int(number))), None)
                 for second, number in enumerate(numbers)
             ]
             kind.append(name)
             corpus.append(f"{name}-{part}")
     states = trace_prompts(traffic(rows), HashEncoder(), tiny_atlas())
     order = np.argsort([f"{k}-{i % accounts:03d}" for i, k in enumerate(kind)])
-    features = features_of(states, measure(states, tiny_atlas()).values)
+    features = features_of(states, measure(states, tiny_atlas()).values, middle_cells=tiny_atlas().sizes[1])
     kinds, corpora = np.array(kind)[order], np.array(corpus)[order]
-    return TrainingAccounts(features, kinds, corpora, corpora, np.full(len(kinds), "en"), kinds == "harvest")
+    fold = np.array([int(name[-1]) % 3 for name in corpora])
+    return TrainingAccounts(
+        features, kinds, corpora, corpora, fold, np.full(len(kinds), "en"), kinds == "harvest"
+    )
 
 
 @functools.cache
