@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from coverage_lab.detect.features import Features
@@ -72,20 +73,25 @@ class HeldOut:
     def of(scored: TrainingAccounts, frame: Frame, parts: Sequence[str]) -> HeldOut:
         """Fit each fold's weights on the accounts of the others.
 
-        Where there is one fold only, clusters are dealt to folds; instructions are then not parted.
+        Where folds leave nothing to learn from (there is one, or one holds all harvests), clusters are dealt
+        to new ones; instructions are then not parted.
+
+        Raises
+        ------
+        ConfigError
+            Harvests or ordinary accounts are of fewer than two clusters.
         """
-        where = scored.fold
-        if len(np.unique(where)) < 2:
-            where = np.unique(scored.cluster, return_inverse=True)[1] % _DEALT
         weights: dict[int, dict[str, Row]] = {}
-        for held in np.unique(where).tolist():
-            train = scored.at(where != held)
-            if train.harvest.any() and not train.harvest.all():
+        for where in (scored.fold, _dealt(scored)):
+            for held in np.unique(where).tolist():
+                train = scored.at(where != held)
+                if (where == held).all() or not train.harvest.any() or train.harvest.all():
+                    continue
                 weights[held] = {part: fit_part(part, train, frame) for part in parts}
-        if not weights:
-            raise ConfigError(
-                "corpora: expected harvests and ordinary accounts of two clusters or more, got fewer"
-            )
+            if weights:
+                break
+        else:
+            raise ConfigError("corpora: expected two clusters of harvests and of ordinary accounts each")
         fold_of = dict(zip(scored.cluster.tolist(), where.tolist(), strict=True))
         return HeldOut(parts, frame, weights, fold_of)
 
@@ -117,3 +123,13 @@ class HeldOut:
             held = used == fold
             if held.any():
                 yield held, accounts.features.at(held), weights
+
+
+def _dealt(scored: TrainingAccounts) -> NDArray[np.int64]:
+    """Deal clusters to folds, those with harvests first, so that every fold has some of both sides, (A,)."""
+    names, which = np.unique(scored.cluster, return_inverse=True)
+    with_harvest = np.array([scored.harvest[which == i].any() for i in range(len(names))])
+    place = np.empty(len(names), dtype=np.int64)
+    place[np.argsort(~with_harvest, kind="stable")] = np.arange(len(names)) % _DEALT
+    dealt: NDArray[np.int64] = place[which]
+    return dealt
