@@ -270,7 +270,7 @@ def test_a_driver_killed_at_every_stage_goes_on_each_time(cluster, faults, day, 
     finished: dict[str, tuple[int, int]] = {}
     counts = []
     for point in POINTS:
-        ended = end_of(driver, point, cluster.address, day, out, CONFIG)
+        ended = end_of(driver, point, cluster.address, day, out, CONFIG, fresh=True)
         assert ended == (0 if point == "never" else KILLED), point
         assert (out / "run.json").exists() == (point == "never"), point
         if point != "never":

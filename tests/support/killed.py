@@ -12,6 +12,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,20 @@ _SERVER.set_forkserver_preload(
 KILLED = -signal.SIGKILL
 
 
-def end_of(target: Callable[..., None], *arguments: object, timeout: float = 120) -> int:
-    """Exit code of a process that calls a function of a module, with this process' environment."""
+def end_of(target: Callable[..., None], *arguments: object, timeout: float = 120, fresh: bool = False) -> int:
+    """Exit code of a process that calls a function of a module, with this process' environment.
+
+    `fresh` starts the process from nothing: Ray settles whom it trusts when it is loaded, so one that was
+    forked before a cluster was there can't join it.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", search_path())
-        forkserver.ensure_running()
-    process = _SERVER.Process(target=_called, args=(dict(os.environ), target, arguments))
-    process.start()
+        if fresh:
+            process: BaseProcess = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+        else:
+            forkserver.ensure_running()
+            process = _SERVER.Process(target=_called, args=(dict(os.environ), target, arguments))
+        process.start()
     process.join(timeout)
     if process.is_alive():
         process.kill()
