@@ -235,7 +235,9 @@ def test_killed_for_real_and_started_again(how, day, undisturbed, tmp_path, caps
     out = tmp_path / "out"
     command = ["run", str(day), str(out), "--config", str(config)]
     # The first bucket is held up so that the signal arrives while work is going on.
+    # A process that a shell began in the background ignores SIGINT, and so do its children.
     slow = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys, time, coverage_lab.jobs.run as r; work = r.work_bucket\n"
         "def held(*a, **k):\n work(*a, **k); time.sleep(20)\n"
         "r.work_bucket = held\n"
