@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -13,13 +14,14 @@ import numpy as np
 import plotly.graph_objects as go
 import pyarrow as pa
 import pytest
+from plotly.offline import get_plotlyjs_version
 from support.manifests import a_manifest, a_model
 from support.report_fixture import HOSTILE_IDS, NOTE, Run
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.files.manifest import Discoveries
-from coverage_lab.plotting.html_file import policy
+from coverage_lab.plotting.html_file import plotly_js, policy
 from coverage_lab.report import growth_figure, words, write_report
 from coverage_lab.report.accounts_view import Percentiles, anchor_of, explain_command, flag_order
 from coverage_lab.report.plots import MAX_POINTS, PALETTE, overview_rows
@@ -448,3 +450,16 @@ def test_the_gravest_flags_are_shown(run: Run) -> None:
         expected = sorted(flags.to_pylist(), key=flag_order)[:most]
         assert shown_flags(flags, max_accounts=most).to_pylist() == expected
     assert shown_flags(FLAGS.empty_table(), max_accounts=3).num_rows == 0
+
+
+def test_page_is_small_and_draws_with_the_plotly_that_the_package_speaks_to(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    write_report(path, **Run(ordinary=80, flagged=12).arguments())
+    assert path.stat().st_size < 2_000_000
+    assert f"plotly.js (basic - minified) v{get_plotlyjs_version()}\n" in plotly_js()
+
+
+def test_carried_plotly_is_the_published_file() -> None:
+    # Of npm's plotly.js-basic-dist-min 4.1.1: sha256sum package/plotly-basic.min.js
+    published = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
+    assert hashlib.sha256(plotly_js().encode()).hexdigest() == published

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from coverage_lab.evaluate.results import (
     REPLAYED,
@@ -31,7 +30,7 @@ from coverage_lab.evaluate.tables import (
     tpr_text,
 )
 from coverage_lab.plotting.figure import Spec, axis, layout, palette, role
-from coverage_lab.plotting.html_file import asset, environment, policy, write_whole
+from coverage_lab.plotting.html_file import asset, environment, plotly_js, policy, write_whole
 from coverage_lab.untrusted.text import json_for_script, plotly_text, shortened
 
 #: Roles of colour; the detector and the best baseline are apart in lightness as well as hue.
@@ -84,7 +83,7 @@ def write_page(path: Path, results: Results) -> None:
 
 def _page(results: Results) -> str:
     script = asset(_TEMPLATES, "benchmark.js")
-    plotly = get_plotlyjs()
+    plotly = plotly_js()
     first = next(iter(results.headline()), None)
     baseline = results.best_baseline()
     second = _at_headline(results, baseline)

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.files.manifest import Manifest, SecondStage
@@ -29,7 +28,7 @@ from coverage_lab.files.table_rows import (
     rows_at,
     rows_of_accounts,
 )
-from coverage_lab.plotting.html_file import asset, environment, policy, write_whole
+from coverage_lab.plotting.html_file import asset, environment, plotly_js, policy, write_whole
 from coverage_lab.report import plots, words
 from coverage_lab.report.accounts_view import (
     FlaggedAccount,
@@ -146,7 +145,7 @@ def _page(
     drawn = plots.overview_rows(ranks, scores, places)
     total = count(accounts)
     script = asset(_TEMPLATES, "report.js")
-    plotly = get_plotlyjs()
+    plotly = plotly_js()
     return (
         _environment()
         .get_template("report.html.j2")
