@@ -1,8 +1,10 @@
 """Runs day after day: each day counted once, judged over the window, taken out, forgotten, killed."""
 
 import json
+import os
 import shutil
 import sys
+import tempfile
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -547,7 +549,9 @@ def test_a_disk_that_fails_while_files_are_put_counts_nothing(
     assert list(StateTable(str(state)).days()) == [FIRST, day_number(1)]
 
 
-@pytest.mark.parametrize("url", ["s3://key:secret@bucket/x", "https://store/x?sig=secret", ""])
+@pytest.mark.parametrize(
+    "url", ["s3://key:secret@bucket/x", "https://store/x?sig=secret", "", os.fsdecode(b"\xff")]
+)
 def test_an_address_with_a_secret_is_refused_without_repeating_it(url):
     with pytest.raises(ConfigError, match="--state") as error:
         state_url(url)
@@ -557,8 +561,27 @@ def test_an_address_with_a_secret_is_refused_without_repeating_it(url):
 def test_addresses_and_folders_are_settled(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert state_url("state") == str(tmp_path / "state")
+    assert state_url(f"file://{tmp_path}/st%20ate") == str(tmp_path / "st ate")
     assert state_url("s3://bucket/state") == "s3://bucket/state"
     assert state_url("abfss://container@account.dfs/state") == "abfss://container@account.dfs/state"
+
+
+@pytest.mark.parametrize("name", ["a%20b%2Fc", "a\\b[c]|^", "a\tb\nc", "a#b?c;'\" ü"])
+def test_a_folder_of_any_name_holds_the_state(name, days, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    state = tmp_path / "states" / name
+    for n in range(2):
+        count(days[n], tmp_path / f"out-{n}", state, n)
+    assert forget_account(state, "ann")[0] == 2
+    assert [shown.day for shown in show_state(state)[1]] == [day_number(0), day_number(1)]
+    assert rollback_day(state, day_number(1)) == 2
+    assert [folder.name for folder in state.parent.iterdir()] == [name], "no other folder is written to"
+    assert retain_days(state, 1) == []
+    kept = {file.parts[-3] for file in state.rglob("*.parquet")}
+    assert kept == {"day=2026-01-10"}, "bytes of what was taken out are gone"
+    assert not where_is(state, "ann")
+    assert not [file for file in tmp_path.glob("temporary/*/*") if not file.is_symlink()]
 
 
 def test_without_deltalake_the_extra_is_named(monkeypatch, days, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ import pytest
 
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
-from coverage_lab.traffic import Source, check_sources, default_buckets, find_sources
+from coverage_lab.traffic import Source, check_sources, default_buckets, find_sources, read_traffic
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CONFIG = TrafficConfig()
@@ -381,3 +383,72 @@ def test_unknown_zone(tmp_path: Path, zone: str) -> None:
 def test_no_sources() -> None:
     with pytest.raises(TrafficError, match="at least one file"):
         check_sources([], CONFIG)
+
+
+ODD_NAMES = [
+    "a b",
+    "a%20b",
+    "50%",
+    "a#b",
+    "a?b",
+    "ü",
+    "a'b\"c",
+    "a[b]",
+    "a\\b",
+    "a:b",
+    "file:x",
+    "a\tb",
+    "日本",
+]
+
+
+def rows_of_input(given: str | Path) -> list[str]:
+    sources = check_sources(find_sources(given), CONFIG).sources
+    batches = read_traffic(sources, CONFIG, as_of=NOON)
+    return sorted(account for batch in batches for account in batch.good["account_id"].to_pylist())
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_of_files_and_folders_are_nothing_but_names(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / f"in {name}"
+    for suffix in SUFFIXES:
+        write(folder / f"{name}.{suffix}", some_table())
+    text = (folder / f"{name}.jsonl").read_bytes()
+    for suffix, packed in (
+        ("gz", gzip.compress(text)),
+        ("bz2", bz2.compress(text)),
+        ("xz", lzma.compress(text)),
+    ):
+        (folder / f"{name}.json.{suffix}").write_bytes(packed)
+    (folder / f"{name}.json.zst").write_bytes(pa.compress(text, "zstd", asbytes=True))
+    (folder / f"{name}.csv").write_text("account_id,timestamp,prompt\na,2026-02-01T00:00:00Z,Hi there\n")
+    assert rows_of_input(folder) == ["a"] * 9
+    assert rows_of_input(folder.as_uri()) == ["a"] * 9
+    assert rows_of_input(folder / f"{name}.parquet") == ["a"]
+
+
+@pytest.mark.parametrize("name", [*ODD_NAMES, "link"])
+def test_delta_folder_of_any_name_is_read_by_its_log(tmp_path: Path, name: str) -> None:
+    deltalake = pytest.importorskip("deltalake", reason="the extra state")
+    place = tmp_path / "tables" / name
+    plain = tmp_path / "plain"
+    for account in ["a b", "ü/x", "50%", "a%20b", "a:b#?"]:
+        rows = some_table(account_id=[account])
+        deltalake.write_deltalake(str(plain), rows, mode="append", partition_by=["account_id"])
+    deltalake.DeltaTable(str(plain)).delete("account_id = '50%'")
+    place.parent.mkdir()
+    if name == "link":
+        place.symlink_to(plain, target_is_directory=True)
+    else:
+        plain.rename(place)
+    assert rows_of_input(place) == sorted(["a b", "ü/x", "a%20b", "a:b#?"])
+    assert rows_of_input(place.parent) == sorted(["a b", "ü/x", "a%20b", "a:b#?"])
+
+
+def test_delta_folder_with_files_elsewhere_is_refused(tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake", reason="the extra state")
+    deltalake.write_deltalake(str(tmp_path / "t"), some_table())
+    log = tmp_path / "t" / "_delta_log" / f"{0:020}.json"
+    name = next((tmp_path / "t").glob("*.parquet")).name
+    log.write_text(log.read_text().replace(name, f"{tmp_path.as_uri()}/{name}"))
+    assert "files elsewhere" in refusal(tmp_path / "t")

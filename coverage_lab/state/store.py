@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from pyarrow.fs import FileSelector, FileType
 
 from coverage_lab.errors import MissingExtraError
+from coverage_lab.files.stand_in import stand_in
 
 if TYPE_CHECKING:
     from deltalake.fs import DeltaStorageHandler
@@ -30,6 +30,11 @@ def storage_options(url: str) -> dict[str, str] | None:
     return dict(_RETRIES) if "://" in url else None
 
 
+def delta_place(url: str, *inside: str) -> str:
+    """Give the name under which Delta Lake takes a table; folders `inside` are about to be written to."""
+    return url if "://" in url else str(stand_in(Path(url), *inside))
+
+
 class StateStore:
     """Files below a table's address, through Delta Lake's own storage, with keys from the environment.
 
@@ -44,6 +49,7 @@ class StateStore:
     def __init__(self, url: str, *, sizes: Mapping[str, int] | None = None) -> None:
         self.url = url
         self._sizes = dict(sizes or {})
+        self._handlers: dict[str, DeltaStorageHandler] = {}
 
     def put(self, local: Path, path: str) -> None:
         """Copy a local file to `path`; it is there whole or not at all."""
@@ -101,17 +107,23 @@ class StateStore:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(self.delete, paths))
 
-    @cached_property
+    @property
     def _handler(self) -> DeltaStorageHandler:
-        try:
-            from deltalake.fs import DeltaStorageHandler
-        except ImportError as error:
-            raise MissingExtraError("deltalake", "state", "--state") from error
-        return DeltaStorageHandler(self.url, storage_options(self.url), self._sizes or None)
+        return self._handler_at(delta_place(self.url))
+
+    def _handler_at(self, place: str) -> DeltaStorageHandler:
+        if place not in self._handlers:
+            try:
+                from deltalake.fs import DeltaStorageHandler
+            except ImportError as error:
+                raise MissingExtraError("deltalake", "state", "--state") from error
+            self._handlers[place] = DeltaStorageHandler(place, storage_options(self.url), self._sizes or None)
+        return self._handlers[place]
 
     def _write(self, path: str, chunks: Iterator[bytes]) -> None:
         # Arrow's wrapper hands on buffers, which Delta Lake's stream refuses: it is written to directly.
-        stream: Any = self._handler._handler.open_output_stream(path, None)
+        place = delta_place(self.url, path.partition("/")[0])
+        stream: Any = self._handler_at(place)._handler.open_output_stream(path, None)
         for chunk in chunks:
             stream.write(chunk)
         stream.close()

@@ -16,13 +16,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pyarrow as pa
 
 from coverage_lab.errors import ConfigError, MissingExtraError, OutputError
 from coverage_lab.schema import STATE_PARTITIONS, STATES, STATES_VERSION
 from coverage_lab.state.errors import table_errors
-from coverage_lab.state.store import StateStore, storage_options
+from coverage_lab.state.store import StateStore, delta_place, storage_options
+from coverage_lab.untrusted.text import shown
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -255,29 +257,29 @@ def check_binding(table: StateTable, binding: Binding) -> None:
 
 
 def state_url(state: str | Path) -> str:
-    """Settle where a state table is: an address as it stands, a folder as an absolute path.
+    """Settle where a state table is: an address as it stands, a folder (`file://` too) as an absolute path.
 
     Raises
     ------
     ConfigError
-        It is empty, or an address with a name, a password or a query: those would end up in logs.
+        It is empty or a name that is not UTF-8, or an address with a name, a password or a query: those
+        would end up in logs.
     """
     text = str(state)
+    if not text.isascii() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise ConfigError(f"--state: expected a name in UTF-8, got '{shown(text)}'; give another folder")
     if "://" not in text:
         if not text:
             raise ConfigError("--state: expected a folder or an address, got nothing")
         return str(Path(text).resolve())
+    if text.startswith("file://"):
+        return str(Path(url2pathname(text.removeprefix("file://").removeprefix("localhost"))).resolve())
     parts = urlsplit(text)
     if parts.password or parts.query or (parts.username and parts.scheme not in ("abfs", "abfss")):
         raise ConfigError(
             "--state: an address must not hold a password or a query; give keys through the environment"
         )
     return text
-
-
-def _delta_url(url: str) -> str:
-    """Address for Delta Lake, which takes a folder's name for one that is percent-encoded."""
-    return Path(url).as_uri() if "://" not in url and "%" in url else url
 
 
 def require_deltalake() -> None:
@@ -295,7 +297,7 @@ def _opened(url: str, version: int | None) -> DeltaTable:
 
     try:
         with table_errors(url, passed=TableNotFoundError):
-            return DeltaTable(_delta_url(url), version=version, storage_options=storage_options(url))
+            return DeltaTable(delta_place(url), version=version, storage_options=storage_options(url))
     except TableNotFoundError as error:
         raise OutputError(
             f"state {url}: no state table there; `coverage-lab run … --state` makes it"
@@ -306,7 +308,7 @@ def _exists(url: str) -> bool:
     from deltalake import DeltaTable
 
     with table_errors(url):
-        return DeltaTable.is_deltatable(_delta_url(url), storage_options(url))
+        return DeltaTable.is_deltatable(delta_place(url), storage_options(url))
 
 
 def _ours(url: str, table: DeltaTable) -> dict[str, str]:
@@ -363,7 +365,7 @@ def _create(url: str, binding: Binding) -> None:
     try:
         with table_errors(url, passed=DeltaError):
             DeltaTable.create(
-                _delta_url(url),
+                delta_place(url, "_delta_log"),
                 pa.schema([*STATE_PARTITIONS, *STATES]),
                 partition_by=STATE_PARTITIONS.names,
                 storage_options=storage_options(url),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import hashlib
 import os
 import re
 import shutil
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from coverage_lab.errors import TrafficError
+from coverage_lab.files.stand_in import private_folder
 from coverage_lab.untrusted.text import first_line, shown
 
 _ADDRESS: Final = re.compile(r"(s3a?|gs|gcs|az|abfss?)://")
@@ -68,12 +67,7 @@ def fetched(address: str) -> Path:
     ]
     if not files:
         raise TrafficError(f"{where}: no traffic found (expected files there)")
-    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    place = Path(tempfile.gettempdir()) / f"coverage-lab-input-{user}-{digest}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if place.stat().st_uid != user:
-        raise TrafficError(f"{where}: {place} belongs to another user; set TMPDIR to a folder of yours")
+    place = private_folder("input", address)
     targets = {place / (one.path.removeprefix(start).lstrip("/") or one.base_name): one for one in files}
     for gone in set(place.rglob("*")) - set(targets):
         if gone.is_file():

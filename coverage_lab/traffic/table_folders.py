@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
+
+import pyarrow as pa
 
 from coverage_lab.errors import MissingExtraError, TrafficError
+from coverage_lab.files.stand_in import stand_in
 from coverage_lab.untrusted.text import first_line, shown
 
 
@@ -20,9 +23,10 @@ def delta_files(folder: Path) -> list[Path]:
             "deltalake", "state", f"input folder {shown(folder)}: a Delta table"
         ) from error
     try:
-        table = DeltaTable(str(folder))
+        table = DeltaTable(str(stand_in(folder)))
         features = set(table.protocol().reader_features or ())
-        addresses = table.file_uris()
+        # Not its addresses of the files: those are spelt in two ways, and follow links.
+        paths = [unquote(path) for path in pa.table(table.get_add_actions())["path"].to_pylist()]
     except (DeltaError, OSError) as error:
         raise TrafficError(
             f"input folder {shown(folder)}: can't be read as a Delta table ({first_line(error)})"
@@ -33,7 +37,13 @@ def delta_files(folder: Path) -> list[Path]:
             f"input folder {shown(folder)}: is a Delta table with {' and '.join(sorted(unread))}, which "
             "can't be read by its files; rewrite it without, or export it to Parquet"
         )
-    return [Path(unquote(urlsplit(one).path)) if "://" in one else Path(one) for one in addresses]
+    away = next((path for path in paths if "://" in path or Path(path).is_absolute()), None)
+    if away is not None:
+        raise TrafficError(
+            f"input folder {shown(folder)}: is a Delta table with files elsewhere ({shown(away, 80)}), "
+            "such as a shallow clone; give the folder that they are in, or export it to Parquet"
+        )
+    return [folder / path for path in paths]
 
 
 def refuse_iceberg(folder: Path, inside: Sequence[str]) -> None:
