@@ -45,7 +45,9 @@ def pearson3_tails(
     distance = np.clip(z[known] * mirrored, -1e8, 1e8)
     shape = 4 / size**2
     gamma = np.maximum(shape + 2 * distance / size, 0)
-    normal = (np.cbrt(gamma / shape) - 1 + 1 / (9 * shape)) * np.sqrt(9 * shape)
+    # The cube root less 1, without taking 1 from a number next to it; kept off the pole of log1p.
+    off = np.expm1(np.log1p(np.maximum(distance * size / 2, -1 + 1e-16)) / 3)
+    normal = (off + 1 / (9 * shape)) * np.sqrt(9 * shape)
     near_normal = shape >= _NORMAL_FROM
     short = np.where(near_normal, ndtr(normal), gammainc(shape, gamma))
     long = np.where(near_normal, ndtr(-normal), gammaincc(shape, gamma))
