@@ -218,6 +218,7 @@ def test_scored_is_the_cast(spied):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_judging_some_sizes_only_changes_no_score(spied):
     pool, drawn, parted, vectors, scored, *_ = spied
     settings = replace(SETTINGS, judged=(100,))
@@ -433,6 +434,7 @@ def test_missing_extras_are_named(folder, tmp_path, monkeypatch, capsys):
     assert (code, "pip install 'coverage-lab[transformer]'" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_options_reach_the_encoder_and_the_cache(folder, tmp_path, monkeypatch, capsys):
     asked = []
 
@@ -456,6 +458,7 @@ def test_baselines_have_names_of_their_own():
     assert not set(names) & {DETECTOR, PROBE, *HALVES, *CURVE}
 
 
+@pytest.mark.slow
 def test_corpora_without_variety_still_give_finite_scores():
     """One prompt said over and over: every spread is 0, many measures are not defined."""
     corpora = [

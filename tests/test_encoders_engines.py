@@ -98,7 +98,9 @@ def test_an_engine_by_name_that_cannot_is_an_error(kind: str, engine: str, folde
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("engine", ["packed", "openvino", "sentence-transformers"])
+@pytest.mark.parametrize(
+    "engine", ["packed", pytest.param("openvino", marks=pytest.mark.slow), "sentence-transformers"]
+)
 def test_each_engine_by_name_has_the_same_id_and_vectors(engine: str, folders: dict[str, Path]) -> None:
     folder = folders["plain BERT"]
     config = {"name": "minilm", "model": str(folder), "device": "cpu"}

@@ -80,7 +80,10 @@ def test_the_id_is_that_of_the_shipped_atlas(packed: TokenEncoder) -> None:
     assert packed.id == default_atlas("minilm").encoder_id
 
 
-@pytest.mark.parametrize(("name", "mean", "worst"), [("packed", 1 - 1e-6, 1 - 1e-5), ("half", 0.9999, 0.999)])
+@pytest.mark.parametrize(
+    ("name", "mean", "worst"),
+    [("packed", 1 - 1e-6, 1 - 1e-5), pytest.param("half", 0.9999, 0.999, marks=pytest.mark.slow)],
+)
 def test_agrees_with_sentence_transformers(
     name: str, mean: float, worst: float, exact: NDArray[np.float32], request: pytest.FixtureRequest
 ) -> None:
@@ -95,7 +98,8 @@ def test_agrees_with_sentence_transformers(
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_vector_depends_on_its_own_text_only(precision: str) -> None:
     """To the last bit: other texts, their order, batches, threads and the cache change nothing."""
     vectors = load(precision=precision, cache_mb=0).encode(PROMPTS)
@@ -123,6 +127,7 @@ def test_equal_ids_are_computed_once(packed: TokenEncoder, exact: NDArray[np.flo
     np.testing.assert_allclose(vectors[0], exact[0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_cache_answers_and_is_bounded() -> None:
     encoder = load(cache_mb=1)
     first = encoder.encode(TEXTS)
@@ -184,6 +189,7 @@ def test_worker_threads_end_with_the_encoder() -> None:
     assert alive() == before
 
 
+@pytest.mark.slow
 def test_the_tokenizer_changes_no_vector(packed: TokenEncoder) -> None:
     fast, reference = (load(tokenizer=name, cache_mb=0) for name in ("nanotoken", "tokenizers"))
     assert (fast.tokenizer, reference.tokenizer, packed.tokenizer) == ("nanotoken", "tokenizers", "nanotoken")

@@ -121,6 +121,7 @@ def read_here(day: Path, out: Path) -> None:
         run_job(day, out, CONFIG, progress=stop)
 
 
+@pytest.mark.slow
 def test_a_killed_actor_s_work_is_done_by_another(faults, day, undisturbed, tmp_path):
     faults.plan({"bucket-00001": "killed once", "share-00002": "killed once"})
     run_job(day, tmp_path / "out", CONFIG, ray=True)

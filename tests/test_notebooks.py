@@ -70,6 +70,7 @@ def test_scale_model_gives_what_a_hand_calculation_gives():
     assert numbers_of(printed, "work files")[:3] == [1.68e7, 1.44e7, 1.17]
 
 
+@pytest.mark.slow
 def test_scale_model_ranks_what_breaks_by_share_of_its_limit():
     printed = printed_by(outputs_of(FOLDER / "02_scale_model.ipynb"))
     table = printed[printed.index("breaks at") :].splitlines()[1:]

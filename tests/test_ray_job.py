@@ -125,6 +125,7 @@ def test_shares_change_no_table(day, whole, tmp_path, small_shares):
     assert rows["row"] == [*range(7, 240, 30), 7, 37, 7, 37]
 
 
+@pytest.mark.slow
 def test_ray_reads_in_shares_and_gives_the_same_bytes(cluster, day, whole, tmp_path, small_shares):
     told: list[tuple[str, int, int | None]] = []
     manifest = run_job(day, tmp_path / "out", CONFIG, ray=True, progress=lambda *one: told.append(one))

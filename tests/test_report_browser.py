@@ -13,7 +13,7 @@ from coverage_lab.report import write_report
 from coverage_lab.report.accounts_view import anchor_of
 from coverage_lab.untrusted.text import visible
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -88,7 +88,6 @@ def test_loads_in_silence_and_draws_the_overview(watched: Watched) -> None:
     assert watched.page.locator("[data-plot=growth][data-drawn]").count() == 0
 
 
-@pytest.mark.slow
 def test_opening_an_account_draws_its_curves(watched: Watched) -> None:
     watched.open(HOSTILE_IDS[1])
     section = watched.page.locator(f"#{anchor_of(HOSTILE_IDS[1])}")
@@ -105,7 +104,6 @@ def test_opening_an_account_draws_its_curves(watched: Watched) -> None:
     assert watched.page.locator("[data-plot=growth][data-drawn]").count() == 3
 
 
-@pytest.mark.slow
 def test_log_axes_toggle_is_announced_and_changes_the_axes(watched: Watched) -> None:
     watched.open(HOSTILE_IDS[0])
     section = watched.page.locator(f"#{anchor_of(HOSTILE_IDS[0])}")
@@ -118,7 +116,6 @@ def test_log_axes_toggle_is_announced_and_changes_the_axes(watched: Watched) -> 
     assert watched.page.evaluate(kind) == "log"
 
 
-@pytest.mark.slow
 def test_filter_narrows_the_table_and_says_so(watched: Watched) -> None:
     watched.page.get_by_label("Filter").fill("WATCH")
     assert len(watched.names()) == 2
@@ -129,7 +126,6 @@ def test_filter_narrows_the_table_and_says_so(watched: Watched) -> None:
     assert len(watched.names()) == 8
 
 
-@pytest.mark.slow
 def test_sorting_by_keyboard_keeps_unknown_values_last(watched: Watched) -> None:
     def column(name: str) -> list[str]:
         return watched.page.locator(f"#flags tbody .col-{name}").evaluate_all(
@@ -171,7 +167,6 @@ def test_hostile_ids_are_shown_and_never_run(watched: Watched) -> None:
         expect(watched.page.locator("#overview .hoverlayer .nums")).to_contain_text(account_id)
 
 
-@pytest.mark.slow
 def test_link_and_mark_lead_to_the_account(watched: Watched) -> None:
     anchor = anchor_of(HOSTILE_IDS[0])
     watched.page.locator(f"#flags a[href='#{anchor}']").click()
@@ -195,7 +190,6 @@ def test_link_and_mark_lead_to_the_account(watched: Watched) -> None:
     watched.page.locator(f"#{other}[open]").wait_for()
 
 
-@pytest.mark.slow
 def test_an_unflagged_mark_says_what_it_is(watched: Watched) -> None:
     watched.page.locator("#overview .scatterlayer .point").first.wait_for()
     watched.page.evaluate(
@@ -209,7 +203,6 @@ def test_an_unflagged_mark_says_what_it_is(watched: Watched) -> None:
     assert "acct_0000: clear" in watched.page.locator("#chosen").inner_text()
 
 
-@pytest.mark.slow
 def test_no_sideways_scrolling(watched: Watched) -> None:
     watched.open(HOSTILE_IDS[0])
     section = watched.page.locator(f"#{anchor_of(HOSTILE_IDS[0])}")
@@ -221,7 +214,6 @@ def test_no_sideways_scrolling(watched: Watched) -> None:
         assert inside, width
 
 
-@pytest.mark.slow
 def test_dark_theme_reaches_plots_and_paper_stays_light(watched: Watched) -> None:
     page = watched.page
     page.locator("#overview .scatterlayer .point").first.wait_for()
@@ -235,7 +227,6 @@ def test_dark_theme_reaches_plots_and_paper_stays_light(watched: Watched) -> Non
     assert page.evaluate(colour) != light
 
 
-@pytest.mark.slow
 def test_an_address_with_an_anchor_opens_that_account(browser: Browser, report: Path) -> None:
     page = browser.new_page()
     page.goto(f"{report.as_uri()}#{anchor_of(HOSTILE_IDS[2])}")
@@ -243,7 +234,6 @@ def test_an_address_with_an_anchor_opens_that_account(browser: Browser, report: 
     page.close()
 
 
-@pytest.mark.slow
 def test_copying_gives_the_id_to_the_letter(watched: Watched) -> None:
     account_id = HOSTILE_IDS[2]
     watched.page.evaluate(

@@ -140,6 +140,7 @@ def version(url) -> int:
     return StateTable(url).version
 
 
+@pytest.mark.slow
 def test_days_on_a_store_are_those_of_a_folder(store, url, name, days, undisturbed, tmp_path):
     store.seen()
     for n in range(3):
@@ -230,6 +231,7 @@ def test_the_same_day_at_once_one_wins_and_the_other_is_told(store, url, days, t
     assert version(url) == 1
 
 
+@pytest.mark.slow
 def test_a_commit_whose_answer_is_lost_lands_once(store, url, after, days, undisturbed, tmp_path):
     after(2)
     store.ask(LOSE)
