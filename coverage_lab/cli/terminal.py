@@ -11,23 +11,10 @@ from typing import Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
-from rich.text import Text
 
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, ProgressLines
+from coverage_lab.progress_bars import bars
 
 out = Console()
 
@@ -72,38 +59,13 @@ def write_plainly() -> None:
             stream.reconfigure(errors="coverage_lab_plain")
 
 
-class _Rate(ProgressColumn):
-    """Units a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if not speed else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
-
-
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Progress on stderr: bars, one a stage, or a line every half minute where that is no terminal."""
     if not err.is_terminal:
         yield ProgressLines(lambda line: err.print(f"coverage-lab: {line}", markup=False, soft_wrap=True))
         return
-    with Bars(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-    ) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def report(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(escape(stage), total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
+    with bars(err) as report:
         yield report
 
 

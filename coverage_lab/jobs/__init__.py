@@ -6,14 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coverage_lab.jobs.analysis import Analysis, analyze
+    from coverage_lab.jobs.analysis import analyze
+    from coverage_lab.jobs.results import Analysis
     from coverage_lab.jobs.run import run_job
     from coverage_lab.state.day import StateDay
 
 __all__ = ["Analysis", "StateDay", "analyze", "run_job"]
 
 _MODULE = {
-    "Analysis": "coverage_lab.jobs.analysis",
+    "Analysis": "coverage_lab.jobs.results",
     "analyze": "coverage_lab.jobs.analysis",
     "run_job": "coverage_lab.jobs.run",
     "StateDay": "coverage_lab.state.day",

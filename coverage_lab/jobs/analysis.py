@@ -7,35 +7,22 @@ import itertools
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
 import orjson
 import pyarrow as pa
 import pyarrow.dataset
-import pyarrow.parquet as pq
 
 from coverage_lab.config import RunConfig, load_config
 from coverage_lab.errors import TrafficError
-from coverage_lab.files.manifest import Manifest
+from coverage_lab.jobs.results import Analysis, load_analysis
 from coverage_lab.jobs.run import run_job
-from coverage_lab.progress import Progress, silent
+from coverage_lab.progress import Progress
+from coverage_lab.progress_bars import notebook_bars
 from coverage_lab.state.day import StateDay
 from coverage_lab.untrusted.text import shown
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A finished run's tables (schemas in `coverage_lab.schema`), its manifest and its page."""
-
-    accounts: pa.Table
-    curves: pa.Table
-    cells: pa.Table
-    flags: pa.Table
-    quarantine: pa.Table
-    run: Manifest
-    report_html: str
 
 
 def analyze(
@@ -48,7 +35,7 @@ def analyze(
     ray: bool = False,
     overwrite: bool = False,
     state: StateDay | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Analysis:
     """Run the main job and return its tables.
 
@@ -69,6 +56,8 @@ def analyze(
     ray, overwrite : bool
     state : StateDay, optional
         As `coverage_lab.jobs.run_job`.
+    progress : Progress, optional
+        Told how far the long stages are. When not given, bars in a notebook and nothing elsewhere.
 
     Returns
     -------
@@ -93,7 +82,8 @@ def analyze(
     with tempfile.TemporaryDirectory(prefix="coverage-lab-") as scratch:
         source = _as_input(traffic, Path(scratch))
         folder = Path(output) if output is not None else Path(scratch) / "results"
-        run = run_job(source, folder, settings, ray=ray, overwrite=overwrite, state=state, progress=progress)
+        with notebook_bars() if progress is None else nullcontext(progress) as told:
+            run = run_job(source, folder, settings, ray=ray, overwrite=overwrite, state=state, progress=told)
         return load_analysis(folder, run)
 
 
@@ -156,16 +146,3 @@ def _named_by_content(plain: Path) -> Path:
     path = plain.rename(plain.with_stem(f"{plain.stem}-{digest[:16]}"))
     os.utime(path, (0, 0))
     return path
-
-
-def load_analysis(folder: Path, run: Manifest) -> Analysis:
-    """Read a finished run's tables."""
-    return Analysis(
-        accounts=pq.read_table(folder / "accounts.parquet"),
-        curves=pq.read_table(folder / "curves.parquet"),
-        cells=pq.read_table(folder / "cells.parquet"),
-        flags=pq.read_table(folder / "flags.parquet"),
-        quarantine=pq.read_table(folder / "quarantine.parquet"),
-        run=run,
-        report_html=(folder / "report.html").read_text(encoding="utf-8"),
-    )
