@@ -575,8 +575,9 @@ def _list(kind: pa.DataType) -> pa.DataType:
 
 
 #: Version of a state table. 2: `STATES` has `prompts`. 3: counted files are found by content. 4: instruction
-#: and content are told apart; older days can't be brought up, since their prompts are gone.
-STATES_VERSION = 4
+#: and content are told apart. 5: sums of half the prompts. Older days can't be brought up, since their
+#: prompts are gone.
+STATES_VERSION = 5
 
 #: What is kept of one account's prompts of one day, by account_id: `coverage_lab.accounts.AccountStates` with
 #: its ragged arrays as lists. Hashes are stored as the int64 of the same bits: Delta Lake has no uint64.
@@ -600,6 +601,10 @@ STATES = pa.schema(
         _always("opening_sums", _list(pa.float64())),
         _always("content_opening_columns", _list(pa.int16())),
         _always("content_opening_sums", _list(pa.float64())),
+        # of the prompts with an even digest alone
+        _always("first_half_content_sums", _list(pa.float64())),
+        _always("first_half_opening_columns", _list(pa.int16())),
+        _always("first_half_opening_sums", _list(pa.float64())),
         _always("end_users", _list(pa.int64())),
         _always("sessions", _list(pa.int64())),
         _always("templates", _list(pa.int64())),

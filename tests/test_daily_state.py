@@ -411,7 +411,7 @@ def test_a_newer_schema_is_refused_by_all(tmp_path, days, after):
         lambda: forget_account(state, "ann"),
     ):
         with pytest.raises(
-            OutputError, match="schema version 5, this version of coverage_lab knows 4; update"
+            OutputError, match="schema version 6, this version of coverage_lab knows 5; update"
         ):
             refused()
 

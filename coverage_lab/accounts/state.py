@@ -62,7 +62,18 @@ def sum_widths(dim: int) -> dict[str, int]:
         "structure_squares": len(STRUCTURE),
         "opening_sums": OPENINGS,
         "content_opening_sums": OPENINGS,
+        "first_half_content_sums": dim,
+        "first_half_opening_sums": OPENINGS,
     }
+
+
+def in_first_half(digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Tell which prompts are of the first half: those with an even digest, so equal texts stay together.
+
+    What is found in one half can be tested on the other, which had no part in finding it.
+    """
+    even: NDArray[np.bool_] = (digests & np.uint64(1)) == 0
+    return even
 
 
 #: Columns of `AccountStates.wrapping_sums`.
@@ -111,6 +122,8 @@ class AccountStates:
         largest part of an account of few prompts.
     content_opening_sums : float64 (A, 1024)
         The same of the contents.
+    first_half_content_sums, first_half_opening_sums : float64 (A, d), float64 (A, 1024)
+        `content_sums` and `opening_sums` of the prompts of the first half alone (`in_first_half`).
     end_users, sessions, templates : Members
         Hashed end users, sessions and instructions.
     """
@@ -130,6 +143,8 @@ class AccountStates:
     structure_squares: NDArray[np.float64]
     opening_sums: NDArray[np.float64]
     content_opening_sums: NDArray[np.float64]
+    first_half_content_sums: NDArray[np.float64]
+    first_half_opening_sums: NDArray[np.float64]
     end_users: Members
     sessions: Members
     templates: Members

@@ -14,7 +14,11 @@ from coverage_lab.accounts.state import NAMED, AccountStates, Members, sum_width
 from coverage_lab.schema import LEVELS, STATES
 
 #: Sums that are stored as the columns that are not 0, and where those columns are named.
-SPARSE = {"opening_sums": "opening_columns", "content_opening_sums": "content_opening_columns"}
+SPARSE = {
+    "opening_sums": "opening_columns",
+    "content_opening_sums": "content_opening_columns",
+    "first_half_opening_sums": "first_half_opening_columns",
+}
 
 
 def states_to_table(states: AccountStates) -> pa.Table:

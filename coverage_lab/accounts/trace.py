@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
 from coverage_lab.accounts.prompt_features import OPENINGS
 from coverage_lab.accounts.prompt_vectors import BLOCK, HostVectors, Vectors
-from coverage_lab.accounts.state import AccountStates, Members, members, repeats
+from coverage_lab.accounts.state import AccountStates, Members, in_first_half, members, repeats
 from coverage_lab.accounts.templates import part_prompts
 from coverage_lab.atlas import Atlas
 from coverage_lab.encoders import Encoder, distinct_texts, encode_distinct, stays_on_device
@@ -140,6 +140,9 @@ def states_of(
         structure_squares[start:stop] = _summed(structure**2, cuts)
         opening_sums[start:stop] = _summed_openings(distinct, taken, cuts)
         content_opening_sums[start:stop] = _summed_openings(distinct, content[begin:end], cuts)
+    first_half_content_sums, first_half_opening_sums = _summed_first_half(
+        distinct, which, content, account, size
+    )
     return AccountStates(
         account_ids=account_ids,
         offsets=offsets,
@@ -157,6 +160,8 @@ def states_of(
         structure_squares=structure_squares,
         opening_sums=opening_sums,
         content_opening_sums=content_opening_sums,
+        first_half_content_sums=first_half_content_sums,
+        first_half_opening_sums=first_half_opening_sums,
         end_users=Members.nobody() if end_users is None else end_users,
         sessions=Members.nobody() if sessions is None else sessions,
         templates=members(account[instruction >= 0], distinct.digests[instruction[instruction >= 0]]),
@@ -186,6 +191,25 @@ def _summed_openings(
     column = account * OPENINGS + rows.indices
     sums = np.bincount(column, weights=rows.data, minlength=size * OPENINGS)
     return sums.astype(np.float64, copy=False).reshape(size, OPENINGS)
+
+
+def _summed_first_half(
+    distinct: Distinct,
+    which: NDArray[np.int64],
+    content: NDArray[np.int64],
+    account: NDArray[np.int64],
+    size: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum the contents' vectors and the prompts' opening words of each account's first half."""
+    contents, opened = np.zeros((size, distinct.vectors.dim)), np.zeros((size, OPENINGS))
+    half = np.flatnonzero(in_first_half(distinct.digests[which]))
+    having, first = np.unique(account[half], return_index=True)
+    cuts = np.append(first, len(half)).astype(np.int64)
+    for start, stop in bounded_runs(cuts, BLOCK):
+        rows, within = half[cuts[start] : cuts[stop]], cuts[start : stop + 1] - cuts[start]
+        contents[having[start:stop]] = distinct.vectors.sums(content[rows], within)
+        opened[having[start:stop]] = _summed_openings(distinct, which[rows], within)
+    return contents, opened
 
 
 def _summed_instructions(
