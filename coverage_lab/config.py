@@ -236,9 +236,15 @@ class StateConfig(Frozen):
 
 
 class ReportConfig(Frozen):
-    """What `report.html` shows."""
+    """What `report.html` and the reasons show."""
 
     max_accounts: int = Field(default=50, ge=1, description="flagged accounts drawn in full")
+    show_openings: bool = Field(
+        default=False,
+        description="name the opening words that count most in the reasons of accounts with a p-value of at "
+        "most detect.watch_p: words and word pairs that at least five of an account's prompts open with. "
+        "Prompt text then stands in accounts.parquet, flags.parquet and report.html",
+    )
 
 
 class RunConfig(Frozen):

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: The nested levels of an atlas, coarsest first, and what their cells are called for people.
 LEVEL_WORDS = {"coarse": "broad topics", "middle": "topics", "fine": "narrow topics"}
@@ -351,6 +351,22 @@ ACCOUNT_MEASURES: Mapping[str, Measure] = {
     ),
 }
 
+#: How a value of `reason_details` is written: as a measure, where an account stands on the scale on which 0
+#: is the median of ordinary accounts of its size and 1 their 95th percentile, or a share of its prompts.
+ReasonUnit: TypeAlias = Format | Literal["standing", "share_of_prompts"]
+
+#: Kinds of evidence that the score adds up, and what each is called for people.
+EVIDENCE_WORDS: Mapping[str, str] = {
+    "shape": "How it covers ground",
+    "build": "How its prompts are built",
+    "prompts": "How its prompts read",
+    "instruction": "How its instructions read",
+    "topics": "Its mix of topics",
+    "spread": "How its prompts differ",
+    "openings": "How its prompts open",
+    "content_openings": "How what varies in them opens",
+}
+
 #: Every measure column of `ACCOUNTS`, in order.
 MEASURES: Mapping[str, Measure] = {
     f"{name}_{level}": measure.at(level) for level in LEVELS for name, measure in LEVEL_MEASURES.items()
@@ -446,6 +462,80 @@ _REASONS = _required(
     "why the verdict, and what moved the score, in sentences",
 )
 
+
+def _told(name: str, kind: pa.DataType, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable)
+
+
+#: Type of the column `reason_details`; `REASON_FIELDS` and `RESTS_ON_FIELDS` say what its fields mean.
+_RESTS_ON = pa.struct(
+    [
+        _told("name", pa.string()),
+        _told("share", pa.float64()),
+        _told("value", pa.float64()),
+        _told("ordinary_low", pa.float64(), nullable=True),
+        _told("ordinary_median", pa.float64(), nullable=True),
+        _told("ordinary_high", pa.float64(), nullable=True),
+        _told("unit", pa.string()),
+        _told("percentile", pa.float64(), nullable=True),
+    ]
+)
+REASON_DETAILS = pa.list_(
+    _told(
+        "item",
+        pa.struct(
+            [
+                _told("evidence", pa.string()),
+                _told("direction", pa.string()),
+                _told("effect", pa.string()),
+                _told("points", pa.float64()),
+                _told("value", pa.float64()),
+                _told("ordinary_low", pa.float64()),
+                _told("ordinary_median", pa.float64()),
+                _told("ordinary_high", pa.float64()),
+                _told("unit", pa.string()),
+                _told("percentile", pa.float64()),
+                _told("pushing", pa.int64(), nullable=True),
+                _told("carrying", pa.int64(), nullable=True),
+                _told("rests_on", pa.list_(_told("item", _RESTS_ON))),
+                _told("sentence", pa.string()),
+            ]
+        ),
+    )
+)
+_RANGE = "the range in which two in three ordinary accounts of its size lie"
+#: Field of an entry of `reason_details` -> what it holds.
+REASON_FIELDS: Mapping[str, str] = {
+    "evidence": f"kind of evidence: {', '.join(EVIDENCE_WORDS)}",
+    "direction": "towards harvesting or away from it: `towards` or `away`",
+    "effect": "how far it moves the score: `strong`, `some` or `little`",
+    "points": "what it adds to the score's log-odds",
+    "value": "where the account stands among ordinary accounts of its size: 0 = their median, 1 = their 95th "
+    "percentile",
+    "ordinary_low": f"lower end of {_RANGE}, on that scale",
+    "ordinary_median": "their median: 0",
+    "ordinary_high": "upper end of that range",
+    "unit": "`standing`: that scale",
+    "percentile": "estimated percent of ordinary accounts of its size that stand lower",
+    "pushing": "how many measures, topics or hashed openings push that way; null where they can't be counted",
+    "carrying": "how few of them make up four fifths of the push",
+    "rests_on": "what pushes most: measures outside the range of ordinary accounts, topics, or openings "
+    "(only with `report.show_openings`)",
+    "sentence": "the reason in words, as in `reasons`",
+}
+#: Field of an entry of `rests_on` -> what it holds.
+RESTS_ON_FIELDS: Mapping[str, str] = {
+    "name": "column or name of the measure, label of the topic, or words of the opening",
+    "share": "its part of all that pushes that way, 0..1",
+    "value": "the account's value; of a topic or opening the share of its prompts",
+    "ordinary_low": f"lower end of {_RANGE}; null for topics and openings",
+    "ordinary_median": "their median; null likewise",
+    "ordinary_high": "upper end of that range; null likewise",
+    "unit": "how the value is written: `count`, `percent`, `times`, `log_times` (natural logarithm of a "
+    "factor), `deviations`, `number` or `share_of_prompts` (of an opening)",
+    "percentile": "estimated percent of ordinary accounts of its size with a smaller value; null likewise",
+}
+
 _ACCOUNTS = (
     _required("account_id", pa.large_string(), "the account"),
     _PROMPTS,
@@ -453,6 +543,13 @@ _ACCOUNTS = (
     _required("last_seen", UTC_MICROSECONDS, "time of its last prompt that was judged, UTC"),
     _required("end_users", pa.int64(), "distinct end users named; 0 = none named"),
     _required("sessions", pa.int64(), "distinct sessions named; 0 = none named"),
+    _required(
+        "instructions",
+        pa.int64(),
+        "different constant instructions that its prompts are wrapped in (openings and endings that many of "
+        "its prompts share); 0 = none",
+    ),
+    _required("wrapped_share", pa.float64(), "share of its prompts that are wrapped in an instruction, 0..1"),
     _SCORE,
     _P_VALUE,
     Column(
@@ -466,6 +563,12 @@ _ACCOUNTS = (
     _ARCHETYPE_PROBABILITY,
     *_EVIDENCE,
     _REASONS,
+    _required(
+        "reason_details",
+        REASON_DETAILS,
+        "the same of each kind of evidence that moved the score, as data; empty where no scorecard fits the "
+        "atlas. Its fields are listed below",
+    ),
     _required(
         "atlas_id",
         pa.string(),

@@ -20,7 +20,14 @@ import coverage_lab.measures
 from coverage_lab import schema
 from coverage_lab.config import EvaluateConfig, RunConfig
 from coverage_lab.report.words import GLOSSARY
-from coverage_lab.service.answer import AccountScore, QuarantinedPrompt, ScoreResponse, TopCell
+from coverage_lab.service.answer import (
+    AccountScore,
+    QuarantinedPrompt,
+    ReasonDetail,
+    RestsOn,
+    ScoreResponse,
+    TopCell,
+)
 from coverage_lab.service.request import AccountPrompts, PromptRow, ScoreRequest
 
 #: Tables of a run: name, what one row is.
@@ -143,6 +150,12 @@ def tables() -> str:
     parts = ["# Tables", "", f"Schema version {schema.SCHEMA_VERSION}.", ""]
     for name, what in TABLES.items():
         parts += [f"## `{name}.parquet`", "", what, "", _columns(name), ""]
+    for title, fields in (
+        ("Fields of `reason_details`", schema.REASON_FIELDS),
+        ("Fields of `rests_on` in `reason_details`", schema.RESTS_ON_FIELDS),
+    ):
+        named = [(f"`{name}`", meaning) for name, meaning in fields.items()]
+        parts += [f"## {title}", "", table(("field", "meaning"), named), ""]
     reasons = [(f"`{code}`", meaning) for code, meaning in schema.QUARANTINE_REASONS.items()]
     parts += ["## Reasons of the quarantine", "", table(("reason", "meaning"), reasons), ""]
     return "\n".join(parts)
@@ -165,7 +178,7 @@ def http() -> str:
     """What the service is asked and what it answers."""
     parts = ["# HTTP requests and answers", ""]
     asked = (ScoreRequest, AccountPrompts, PromptRow)
-    answered = (ScoreResponse, AccountScore, TopCell, QuarantinedPrompt)
+    answered = (ScoreResponse, AccountScore, ReasonDetail, RestsOn, TopCell, QuarantinedPrompt)
     for title, models in (("Request", asked), ("Answer", answered)):
         parts += [f"## {title}", ""]
         for model in models:

@@ -15,7 +15,6 @@ from coverage_lab.detect import default_scorecard, judge_prompts, load_scorecard
 from coverage_lab.detect.conformal import conformal_p
 from coverage_lab.detect.features import FEATURES, SHAPE, SPECS, VECTORS, Features, features_of
 from coverage_lab.detect.fitting import GrowingAccounts, fit_scorecard
-from coverage_lab.detect.reasons import reasons
 from coverage_lab.detect.scorecard import REST, GrowthCalibration, Scorecard
 from coverage_lab.detect.verdict import archetype_of, verdict_of
 from coverage_lab.errors import ConfigError
@@ -291,33 +290,6 @@ def test_fitted_scorecard_tells_the_kinds_it_was_fitted_on_apart():
     score = card.score(card.points(labelled.features))
     assert score[labelled.harvest].min() > score[~labelled.harvest].max()
     assert card.calibrated_prompts[0] >= 50
-
-
-def test_reasons_name_the_largest_points_and_both_sides(card):
-    features = benign_median(card)
-    points = np.zeros((1, REST + 1))
-    points[0, 2], points[0, 7], points[0, 1] = 1.5, 0.7, -0.4
-    (sentences,) = reasons(card, features, points)
-    starts = ("Strong sign of harvesting: ", "Some sign of harvesting: ", "Little sign against harvesting: ")
-    assert [tuple(s.startswith(start) for start in starts) for s in sentences] == [
-        (True, False, False),
-        (False, True, False),
-        (False, False, True),
-    ]
-    assert reasons(card, features, np.zeros_like(points)) == [[]]
-
-
-def test_every_term_has_words(card):
-    for j in range(REST):
-        points = np.zeros((1, REST + 1))
-        points[0, j] = 1.0
-        (sentence,) = reasons(card, benign_median(card), points)[0]
-        assert "for nine in ten ordinary accounts it is" in sentence
-        assert ("more like collected instruction banks" in sentence) == (j >= len(FEATURES))
-        assert "nan" not in sentence
-    points = np.zeros((1, REST + 1))
-    points[0, REST] = 5.0
-    assert reasons(card, benign_median(card), points) == [[]], "what no feature accounts for is no reason"
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.report_fixture import a_reason
 
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.judge import with_q_values
@@ -39,6 +40,8 @@ def made_up(schema: pa.Schema, ids: list[str], seed: int = 0) -> pa.Table:
             column = pa.nulls(len(ids), field.type)
         elif field.name == "reasons":
             column = pa.array([[f"{name} reason"] * (len(name) % 3) for name in ids], field.type)
+        elif field.name == "reason_details":
+            column = pa.array([[a_reason(name)] * (len(name) % 3) for name in ids], field.type)
         elif field.name == "prompts":
             column = pa.array(rng.integers(1, 100, len(ids)))
         elif pa.types.is_floating(field.type):

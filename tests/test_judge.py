@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -307,7 +309,7 @@ def test_only_raised_scores_are_asked_again() -> None:
     assert answers["sweep"]["p_value"] <= 0.1 < answers["task"]["p_value"]
     assert answers["sweep"]["score_without_top_cells"] is not None
     assert answers["task"]["score_without_top_cells"] is None
-    # To the three digits that a reason shows nothing changes: then it is no reason.
+    # Nothing changes that anybody would notice: then it is no reason.
     assert answers["sweep"]["score_without_top_cells"] == pytest.approx(answers["sweep"]["score"], abs=5e-4)
     assert not any("instead of" in reason for reason in answers["sweep"]["reasons"])
     assert not any("top narrow topic" in reason for reason in answers["task"]["reasons"])
@@ -315,13 +317,16 @@ def test_only_raised_scores_are_asked_again() -> None:
 
 def test_sentence_of_the_counterfactual() -> None:
     some = Without(labels=("sums; taxes", "#7"), left=150, score=0.25)
-    assert without_sentence(some, 200, 0.9) == (
+    assert without_sentence(some, 200, 0.9, least=0.1) == (
         "Without its 2 top narrow topics (sums; taxes; #7), which hold 25% of its prompts, the score would "
         "be 0.250 instead of 0.900"
     )
-    assert without_sentence(some, 200, 0.2504) is None, "the same to three digits is no news"
+    assert without_sentence(some, 200, 0.27, least=0.09) is not None
+    assert without_sentence(some, 200, 0.27, least=0.12) is None, "it hardly moves"
+    most = replace(some, score=0.9985)
+    assert without_sentence(most, 200, 0.9995, least=0.1) is None, "nobody would call that another score"
     none = Without(labels=("sums",), left=3, score=None)
-    assert without_sentence(none, 1200, 0.9) == (
+    assert without_sentence(none, 1200, 0.9, least=0.1) == (
         "All but 3 of its 1,200 prompts lie in its top narrow topic (sums): too few are left to score"
     )
 

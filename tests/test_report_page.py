@@ -16,9 +16,10 @@ import pyarrow as pa
 import pytest
 from plotly.offline import get_plotlyjs_version
 from support.manifests import a_manifest, a_model
-from support.report_fixture import HOSTILE_IDS, NOTE, Run
+from support.report_fixture import HOSTILE_IDS, NOTE, Run, a_reason
 
 from coverage_lab import schema
+from coverage_lab.config import ReportConfig
 from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.files.manifest import Discoveries
 from coverage_lab.plotting.html_file import plotly_js, policy
@@ -100,6 +101,28 @@ def test_header_tells_the_run_and_its_limits(page: _Page) -> None:
         assert statement in text
     full = [attrs["title"] for tag, attrs in page.tags if tag == "code" and "title" in attrs]
     assert "a" * 64 in full
+
+
+def test_evidence_is_shown_with_its_place_among_ordinary_accounts(
+    page: _Page, run: Run, tmp_path: Path
+) -> None:
+    text = page.words()
+    assert "Its mix of topics some, for harvesting +0.50" in text
+    assert "P96" in text
+    odd = [
+        row | {"reason_details": [a_reason("<b>new</b>") | {"percentile": 99.7, "points": -1.0}]}
+        for row in run.accounts.to_pylist()
+    ]
+    changed = pa.Table.from_pylist(odd, schema=schema.ACCOUNTS)
+    text = _write(tmp_path / "odd.html", run, accounts=changed).words()
+    assert "<b>new</b> some, for harvesting -1.00 over P99" in text
+
+
+def test_page_says_when_opening_words_are_shown(run: Run, page: _Page, tmp_path: Path) -> None:
+    assert "this page holds no prompt text." in page.words()
+    config = run.run.config.model_copy(update={"report": ReportConfig(show_openings=True)})
+    shown = _write(tmp_path / "shown.html", run, run=run.run.model_copy(update={"config": config})).words()
+    assert "no prompt text but opening words of flagged accounts" in shown
 
 
 def test_nothing_is_fetched_and_only_our_scripts_may_run(page: _Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from support.report_fixture import HOSTILE_IDS, Run
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError
-from coverage_lab.report import explain_account, top_accounts_table
+from coverage_lab.report import account_as_json, explain_account, top_accounts_table
 from coverage_lab.report.terminal import sparkline
 
 
@@ -94,6 +95,26 @@ def test_explain_gives_score_reasons_curves_and_cells(run: Run) -> None:
         (row for row in cells if row["level"] == "coarse"), key=lambda r: r["share"] - r["reference_share"]
     )
     assert f"{best['label']} #{best['cell']}" in text
+
+
+def test_explain_says_whether_prompts_are_wrapped(run: Run) -> None:
+    account = _account(run, HOSTILE_IDS[0]) | {"instructions": 3, "wrapped_share": 0.965}
+    assert "Instructions: 3, around 96% of its prompts" in _printed(
+        explain_account(account, run.curves, run.cells)
+    )
+    account = account | {"instructions": 0, "wrapped_share": 0.0}
+    assert "Instructions: none" in _printed(explain_account(account, run.curves, run.cells))
+
+
+def test_an_account_as_json_is_its_rows(run: Run) -> None:
+    account = _account(run, HOSTILE_IDS[0]) | {"discount_fine": float("inf")}
+    found = json.loads(account_as_json(account, run.curves, run.cells))
+    assert found["account"]["account_id"] == HOSTILE_IDS[0]
+    assert found["account"]["reason_details"] == account["reason_details"]
+    assert found["account"]["first_seen"] == f"{account['first_seen']:%Y-%m-%dT%H:%M:%S}Z"
+    assert found["account"]["discount_fine"] is None, "JSON has no infinity"
+    for name, table in (("curves", run.curves), ("cells", run.cells)):
+        assert len(found[name]) == sum(row["account_id"] == HOSTILE_IDS[0] for row in table.to_pylist())
 
 
 def test_explain_without_curves_cells_or_reasons(run: Run) -> None:

@@ -395,6 +395,9 @@ def test_explain_shows_one_account(undisturbed, capsys):
     code, out, _ = call(capsys, "explain", "acct-3", "--run", undisturbed)
     assert code == 0
     assert "acct-3" in out
+    code, out, _ = call(capsys, "explain", "acct-3", "--run", undisturbed, "--json")
+    assert code == 0
+    assert json.loads(out)["account"]["account_id"] == "acct-3"
     code, _, err = call(capsys, "explain", "nobody", "--run", undisturbed)
     assert code == 2
     assert "'nobody'" in err

@@ -168,10 +168,27 @@ def openings(texts: Sequence[str]) -> csr_matrix:
         from scipy.sparse import csr_matrix
 
         return csr_matrix((0, OPENINGS), dtype=np.float32)
-    heads = [
-        " ".join(text[:_OPENING_CHARACTERS].split(maxsplit=_OPENING_WORDS)[:_OPENING_WORDS]) for text in texts
-    ]
-    return _hasher().transform(heads)
+    return _hasher().transform([_head(text) for text in texts])
+
+
+def opening_phrases(text: str) -> list[str]:
+    """Words and word pairs that `openings` hashes for a prompt, in lower case."""
+    phrases: list[str] = _analyzer()(_head(text))
+    return phrases
+
+
+def phrase_columns(phrases: Sequence[str]) -> list[int]:
+    """Column of `openings` that each phrase adds to; -1 for one that takes from it."""
+    from sklearn.feature_extraction import FeatureHasher
+
+    if not phrases:
+        return []
+    hashed = FeatureHasher(OPENINGS, input_type="string").transform([[phrase] for phrase in phrases])
+    return [int(column) for column in np.where(hashed.data > 0, hashed.indices, -1)]
+
+
+def _head(text: str) -> str:
+    return " ".join(text[:_OPENING_CHARACTERS].split(maxsplit=_OPENING_WORDS)[:_OPENING_WORDS])
 
 
 def _column(name: str, read: pa.Array, characters: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -193,3 +210,8 @@ def _hasher() -> Any:
     from sklearn.feature_extraction.text import HashingVectorizer
 
     return HashingVectorizer(n_features=OPENINGS, ngram_range=(1, 2), dtype=np.float32)
+
+
+@lru_cache(maxsize=1)
+def _analyzer() -> Any:
+    return _hasher().build_analyzer()

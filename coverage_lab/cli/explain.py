@@ -14,6 +14,9 @@ from coverage_lab.errors import ConfigError, OutputError
 def explain(
     account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="An account_id of the run.")],
     results: Annotated[Path, typer.Option("--run", help="The OUTPUT folder of a run.")] = Path("results"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the account's rows of the tables as one JSON object.")
+    ] = False,
 ) -> None:
     """Show what is known of one account of a finished run: score, reasons, growth, cells.
 
@@ -21,7 +24,7 @@ def explain(
 
     Example: `coverage-lab explain acct-0042 --run results`
     """
-    from coverage_lab.report import explain_account, rows_of_accounts
+    from coverage_lab.report import account_as_json, explain_account, rows_of_accounts
 
     for name in ("run.json", "accounts.parquet", "curves.parquet", "cells.parquet"):
         if not (results / name).exists():
@@ -33,4 +36,7 @@ def explain(
         raise ConfigError(f"ACCOUNT {account!r}: not in the run at {results}")
     curves = rows_of_accounts(results / "curves.parquet", [account])
     cells = rows_of_accounts(results / "cells.parquet", [account])
+    if as_json:
+        typer.echo(account_as_json(row.to_pylist()[0], curves, cells))
+        return
     out.print(explain_account(row.to_pylist()[0], curves, cells))

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from coverage_lab.accounts import AccountStates, cells_table, curves_table, measure, trace_prompts
+from coverage_lab.accounts.opening_words import OpeningWords
 from coverage_lab.accounts.readable import TextFacts, text_facts
+from coverage_lab.accounts.state import WRAPPING
 from coverage_lab.atlas import Atlas
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.cascade import accounts_to_escalate, replace_accounts
@@ -19,7 +21,7 @@ from coverage_lab.detect.counterfactual import Without, without_top_cells
 from coverage_lab.detect.fdr import adjusted_p
 from coverage_lab.detect.features import FEATURES, VECTORS, Features, features_of
 from coverage_lab.detect.mixture import HarvestedShare, harvested_share
-from coverage_lab.detect.reasons import reasons, without_sentence
+from coverage_lab.detect.reasons import Reason, least_told, reasons, without_sentence
 from coverage_lab.detect.scorecard import Scorecard, archetype_vectors
 from coverage_lab.detect.trajectory import Watched, look, trajectory_p, unwatched
 from coverage_lab.detect.verdict import FEW_TEXTS, UNREADABLE_SHARE, archetype_of, verdict_of
@@ -27,6 +29,9 @@ from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
 from coverage_lab.schema import ACCOUNTS, FLAGS, LEVELS, MEASURE_COLUMNS
+
+#: Column of `AccountStates.wrapping_sums` that counts prompts.
+_WRAPPED = WRAPPING.index("wrapped_prompts")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Judge:
     second : Judge or None
         Of a cascade: who judges the accounts anew that this one gives a p-value of at most `escalate_p`
         (`coverage_lab.detect.cascade`).
+    show_openings : bool
+        Whether the reasons of accounts with a p-value of at most `watch_p` may name opening words, which is
+        prompt text.
     """
 
     encoder: Encoder
@@ -51,6 +59,7 @@ class Judge:
     config_id: str
     second: Judge | None = None
     escalate_p: float = 0.0
+    show_openings: bool = False
 
     @property
     def stages(self) -> tuple[Judge, ...]:
@@ -112,9 +121,9 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
         Schema `coverage_lab.schema.TRAFFIC`; every account's prompts are all in it. Nothing that is
         answered for one account depends on the others, so `q_value` is null; see `with_q_values`.
     """
-    facts = text_facts(prompts)
+    facts, words = text_facts(prompts), OpeningWords(prompts)
     states = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
-    first = _judge_traced(states, judge, facts=facts)
+    first = _judge_traced(states, judge, facts=facts, words=words)
     if judge.second is None:
         return first
     escalated = accounts_to_escalate(
@@ -134,7 +143,12 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
 
 
 def judge_states(
-    states: AccountStates, judge: Judge, *, watched: Watched | None = None, facts: TextFacts | None = None
+    states: AccountStates,
+    judge: Judge,
+    *,
+    watched: Watched | None = None,
+    facts: TextFacts | None = None,
+    words: OpeningWords | None = None,
 ) -> JudgedAccounts:
     """Measure and judge account states.
 
@@ -149,6 +163,8 @@ def judge_states(
         p-value of this look.
     facts : TextFacts, optional
         What today's texts of the accounts tell, which states no longer hold.
+    words : OpeningWords, optional
+        Names openings by today's texts, where the judge may show them.
 
     Raises
     ------
@@ -157,16 +173,28 @@ def judge_states(
     """
     if judge.second is not None:
         raise ConfigError("encoder.name: a cascade judges prompts, not account states; choose one encoder")
-    return _judge_traced(states, judge, watched, facts=facts)
+    return _judge_traced(states, judge, watched, facts=facts, words=words)
 
 
 def _judge_traced(
-    states: AccountStates, judge: Judge, watched: Watched | None = None, *, facts: TextFacts | None = None
+    states: AccountStates,
+    judge: Judge,
+    watched: Watched | None = None,
+    *,
+    facts: TextFacts | None = None,
+    words: OpeningWords | None = None,
 ) -> JudgedAccounts:
     """Judge account states by the one stage that `judge` is, whatever its `second`."""
     cells = cells_table(states, judge.atlas)
     ids = pa.array(states.account_ids, pa.large_string())
-    accounts, after = _accounts_table(states, cells, judge, watched, None if facts is None else facts.of(ids))
+    accounts, after = _accounts_table(
+        states,
+        cells,
+        judge,
+        watched,
+        None if facts is None else facts.of(ids),
+        words if judge.show_openings else None,
+    )
     return JudgedAccounts(
         accounts=accounts,
         curves=curves_table(states, judge.atlas),
@@ -219,8 +247,9 @@ class _ScorecardOutput:
     share: HarvestedShare
     archetypes: list[str]
     archetype_probabilities: list[dict[str, float]]
-    reasons: list[list[str]]
+    reasons: list[list[Reason]]
     without: dict[int, Without]
+    least_told: float
 
 
 def _apply_scorecard(
@@ -230,6 +259,7 @@ def _apply_scorecard(
     scorecard: Scorecard,
     judge: Judge,
     watched: Watched | None,
+    words: OpeningWords | None,
 ) -> _ScorecardOutput:
     points = scorecard.points(features)
     score = scorecard.score(points)
@@ -258,6 +288,17 @@ def _apply_scorecard(
         features=features,
         min_prompts=judge.config.min_prompts,
     )
+    share = _share(features, scorecard)
+    told = reasons(
+        scorecard,
+        features,
+        share=share,
+        account_ids=states.account_ids,
+        topics=_topics(cells),
+        topic_labels=judge.atlas.labels[LEVELS.index("middle")],
+        opening_words=words,
+        raised=raised,
+    )
     return _ScorecardOutput(
         score=score,
         p_value=p_value,
@@ -265,12 +306,26 @@ def _apply_scorecard(
         watched=watched,
         style=points[:, len(FEATURES) + VECTORS.index("prompts")],
         wording=points[:, len(FEATURES) + VECTORS.index("openings")],
-        share=_share(features, scorecard),
+        share=share,
         archetypes=[names[k] for k in np.argmax(probabilities, axis=1)],
         archetype_probabilities=[dict(zip(names, row, strict=True)) for row in probabilities.tolist()],
-        reasons=reasons(scorecard, features, points, topic_labels=judge.atlas.labels[LEVELS.index("middle")]),
+        reasons=told,
         without=dict(zip(raised, without, strict=True)),
+        least_told=least_told(scorecard),
     )
+
+
+def _topics(cells: pa.Table) -> dict[str, list[tuple[str, float]]]:
+    """Middle cells that each account stands out in, the most first, with its share of prompts there."""
+    middle = cells.filter(pc.equal(cells["level"], "middle"))
+    found: dict[str, list[tuple[str, float]]] = {}
+    for account_id, cell, label, share, reference in zip(
+        *(middle[name].to_pylist() for name in ("account_id", "cell", "label", "share", "reference_share")),
+        strict=True,
+    ):
+        if share > reference:
+            found.setdefault(account_id, []).append((label or f"#{cell}", share))
+    return found
 
 
 def _share(features: Features, scorecard: Scorecard) -> HarvestedShare:
@@ -294,6 +349,7 @@ def _accounts_table(
     judge: Judge,
     watched: Watched | None,
     facts: TextFacts | None,
+    words: OpeningWords | None,
 ) -> tuple[pa.Table, Watched | None]:
     size = len(states.account_ids)
     measures = measure(states, judge.atlas)
@@ -301,7 +357,7 @@ def _accounts_table(
     scored = None
     if judge.scorecard is not None and size:
         features = features_of(states, measures.values, middle_cells=judge.atlas.sizes[1])
-        scored = _apply_scorecard(states, features, cells, judge.scorecard, judge, watched)
+        scored = _apply_scorecard(states, features, cells, judge.scorecard, judge, watched, words)
     told = [None] * size if facts is None else _told_by_texts(facts)
     verdicts, archetypes, probabilities, sentences = _verdicts(states.prompts, end_users, scored, judge, told)
     columns = {
@@ -311,10 +367,18 @@ def _accounts_table(
         "last_seen": _timestamps(states, states.offsets[1:] - 1),
         "end_users": pa.array(end_users),
         "sessions": pa.array(states.sessions.counts(size)),
+        "instructions": pa.array(states.templates.counts(size)),
+        "wrapped_share": pa.array(states.wrapping_sums[:, _WRAPPED] / np.maximum(states.prompts, 1)),
         "verdict": pa.array(verdicts, pa.string()),
         "archetype": pa.array(archetypes, pa.string()),
         "archetype_probability": pa.array(probabilities, pa.float64()),
         "reasons": pa.array(sentences, ACCOUNTS.field("reasons").type),
+        "reason_details": pa.array(
+            [[] for _ in range(size)]
+            if scored is None
+            else [[reason.row() for reason in mine] for mine in scored.reasons],
+            ACCOUNTS.field("reason_details").type,
+        ),
         "atlas_id": pa.array([judge.atlas.id] * size, pa.string()),
     }
     columns |= {name: pa.array(measures[name], pa.float64(), from_pandas=True) for name in MEASURE_COLUMNS}
@@ -379,9 +443,11 @@ def _verdicts(
         if scored is not None and scored.p_today is not None and verdict in ("watch", "review"):
             notes.append(_looks_sentence(float(scored.p_value[i]), float(scored.p_today[i])))
         if scored is not None:
-            notes += scored.reasons[i]
+            notes += [reason.sentence for reason in scored.reasons[i]]
         if scored is not None and i in scored.without and size >= judge.config.min_prompts:
-            sentence = without_sentence(scored.without[i], size, float(scored.score[i]))
+            sentence = without_sentence(
+                scored.without[i], size, float(scored.score[i]), least=scored.least_told
+            )
             notes += [sentence] if sentence is not None else []
         sentences.append(notes)
     return verdicts, archetypes, probabilities, sentences

@@ -125,6 +125,7 @@ def _load_stage(
         scorecard=_scorecard(scorecard_path, scorecard_key, atlas, ships=atlas_path is None),
         config=config.detect,
         config_id=config.digest(),
+        show_openings=config.report.show_openings,
     )
 
 

@@ -1,197 +1,430 @@
-"""The features that moved a score, in words that a reviewer can check against the tables."""
+"""Why an account has its score: kinds of evidence that moved it, in words and in numbers.
+
+The score adds up kinds of evidence (`coverage_lab.detect.scorecard`), so each that moved it is a reason. How
+strong an effect is called follows from what the scorecard can move: the most that the weightiest kind of
+evidence can add is slope × weight × `coverage_lab.detect.scorecard.MOST`. An effect is strong from half of
+that on, some from a quarter, little from a tenth; what moves less is not told.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit, ndtr, ndtri
 
+from coverage_lab.accounts.opening_words import OpeningWords
 from coverage_lab.detect.counterfactual import Without
-from coverage_lab.detect.features import FEATURES, VECTORS, Features
-from coverage_lab.detect.scorecard import REST, ROOTED, Feature, Scorecard, evidence_of
-from coverage_lab.schema import LEVELS
+from coverage_lab.detect.features import FEATURES, SPECS, Features
+from coverage_lab.detect.mixture import HarvestedShare
+from coverage_lab.detect.scorecard import MOST, NAMED_PARTS, ROOTED, Feature, Scorecard, evidence_of
+from coverage_lab.schema import ReasonUnit, written
 
-_LEVEL_WORDS = {
-    "coarse": "broad topics (coarse cells)",
-    "middle": "topics (middle cells)",
-    "fine": "narrow topics (fine cells)",
-}
+Direction: TypeAlias = Literal["towards", "away"]
+Effect: TypeAlias = Literal["strong", "some", "little"]
 
-_MEASURE_WORDS = {
-    "sample_coverage": "estimated share of its own range of {level} already seen",
-    "new_slope": "share of the {level} it reached that were visited exactly once",
-    "collision_ratio": "pairs of its prompts that fall in the same {level}, relative to ordinary traffic",
-    "growth_vs_reference": "number of {level} reached, relative to ordinary traffic of the same volume",
-    "order_z": "how soon it reached new {level}, in standard deviations from a random order of its prompts",
-    "return_z": "how often it stays within one of its {level}, in standard deviations from a random order",
-    "evenness": "evenness of its use of {level}, 0 to 1",
-    "dispersion_z": "scatter of its use of {level} about ordinary traffic's shares, in standard deviations",
-    "discount": "Pitman–Yor discount of its {level} (near 1: new ground without end)",
-    "novelty_mean": "mean distance of a prompt to the nearest earlier prompt of the account",
-    "novelty_p10": "distance to the nearest earlier prompt that 90% of its prompts exceed",
-    "novelty_median": "median distance of a prompt to the nearest earlier prompt of the account",
-    "novelty_low_share": "share of prompts that nearly repeat an earlier one",
-    "repeat_share": "share of prompts that repeat an earlier one to the letter",
-    "novelty_hole": "near repeats, against those that its other distances let expect (below 0: cut off)",
-    "mean_cosine": "mean cosine of two of its prompts (1: all mean the same)",
-    "opening_repeat": "how alike its prompts open (1: always the same words)",
-}
+#: Least part of `most_points` of each effect; the strongest first.
+EFFECTS: tuple[tuple[float, Effect], ...] = ((0.5, "strong"), (0.25, "some"), (0.1, "little"))
+#: A score without the top topics is told where it differs by at least so much.
+_LEAST_SCORE = 0.01
 
-_BUILD_WORDS = {
-    "length": "length of its prompts in characters",
-    "lines": "line breaks in its prompts",
-    "sentences": "sentences in its prompts",
-    "digits": "share of digits in its prompts",
-    "question": "share of its prompts with a question mark",
-    "colon": "share of its prompts with a colon",
-    "first_person": "share of its prompts that speak as a person (I, my, we)",
-    "quotes": "share of its prompts with quotation marks",
-    "code": "share of its prompts with code",
-    "please": "share of its prompts that say please",
-    "list": "share of its prompts with a list",
-}
-#: Counts that are held as ln(1 + count).
-_COUNTED = ("length", "lines", "sentences")
+#: Reasons at most, towards harvesting and away from it.
+MOST_TOWARDS, MOST_AWAY = 4, 2
 
-
-def _shown(name: str, value: float) -> str:
-    """Turn a feature's value back into the measure that the tables hold, formatted."""
-    measure = name.rsplit("_", 1)[0] if name.endswith((*LEVELS, "_mean", "_sd")) else name
-    if measure in _BUILD_WORDS:
-        if name.endswith("_sd"):
-            return f"{value:.2f}"
-        return f"{np.expm1(value):,.1f}" if measure in _COUNTED else f"{value:.1%}"
-    measure = name.rsplit("_", 1)[0] if name.endswith(LEVELS) else name
-    if measure in ("sample_coverage", "new_slope", "novelty_low_share", "repeat_share"):
-        return f"{value:.0%}"
-    if measure == "collision_ratio":
-        ratio = float(np.expm1(value))
-        return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
-    if measure == "growth_vs_reference":
-        return f"{np.exp(value):.2f}×"
-    if measure in ("order_z", "return_z", "dispersion_z"):
-        return f"{np.sign(value) * np.expm1(abs(value)):+.1f}"
-    return f"{value:.2f}"
-
-
-def _words(name: str) -> str:
-    for level in LEVELS:
-        if name.endswith(f"_{level}"):
-            return _MEASURE_WORDS[name.removesuffix(f"_{level}")].format(level=_LEVEL_WORDS[level])
-    if name in _MEASURE_WORDS:
-        return _MEASURE_WORDS[name]
-    part, moment = name.rsplit("_", 1)
-    return _BUILD_WORDS[part] if moment == "mean" else f"spread (standard deviation) of: {_BUILD_WORDS[part]}"
-
-
-#: Points (log-odds) from which an effect is called so, the strongest first; below the last nothing is said.
-_STRENGTHS = ((1.5, "Strong"), (0.5, "Some"), (0.1, "Little"))
-
-
-def _sentence(feature: Feature, value: float, points: float) -> str:
-    words = _words(feature.name)
-    span = f"{_shown(feature.name, feature.benign_p05)} to {_shown(feature.name, feature.benign_p95)}"
-    usual = f"for nine in ten ordinary accounts it is {span}"
-    shown = "not defined" if np.isnan(value) else _shown(feature.name, value)
-    return f"{_effect(points)}: {words} is {shown}; {usual}"
-
-
-#: What each linear kind of evidence looks at.
-_EVIDENCE_WORDS = {
-    "prompts": "its prompts, taken together, read",
-    "instruction": "the instructions that its prompts are wrapped in read",
-    "topics": "the topics that it covers, and in which shares, look",
-    "spread": "the ways in which its prompts differ from one another look",
-    "openings": "its prompts' opening words read",
-    "content_openings": "the opening words of what varies in its prompts read",
-}
-#: Topics that are named, and the part of an effect that "most of it" means.
-_TOPICS_NAMED = 3
+#: Part of ordinary accounts that lies in the range that is told.
+_LOW, _HIGH = 1 / 6, 5 / 6
+#: Where that range lies on the scale on which 0 is the median and 1 the 95th percentile.
+_USUAL = float(ndtri(_HIGH) / ndtri(0.95))
+#: Measures, topics and openings that are named, and the part of an effect that "most of it" means.
+_MEASURES_NAMED, _TOPICS_NAMED, _OPENINGS_NAMED = 2, 3, 3
 _MOST_OF_IT = 0.8
 
-
-def _linear_sentence(
-    scorecard: Scorecard, name: str, evidence: NDArray[np.float64], points: float, labels: Sequence[str]
-) -> str:
-    """Say what a linear kind of evidence reads like, what it rests on and where ordinary accounts lie."""
-    term = scorecard.linear[name]
-    like = "collected instruction banks" if points > 0 else "people's and products' own requests"
-    pushes = evidence * np.array(term.weight)
-    value = float(pushes.sum()) + term.offset
-    usual = f"for nine in ten ordinary accounts it is {term.benign_p05:.2f} to {term.benign_p95:.2f}"
-    pushes = np.maximum(pushes if points > 0 else -pushes, 0)
-    rests = _rests_on(name, pushes, labels)
-    reads = f"{_EVIDENCE_WORDS[name]} more like {like}{rests}"
-    return f"{_effect(points)}: {reads}; its value is {value:.2f}, {usual}"
-
-
-def _rests_on(name: str, pushes: NDArray[np.float64], labels: Sequence[str]) -> str:
-    """Name what pushes most in the direction of the effect; empty where that can't be named."""
-    order = np.argsort(-pushes, kind="stable")
-    pushing = order[pushes[order] > 0]
-    if not len(pushing):
-        return ""
-    if name == "topics":
-        named = [(labels[k] if k < len(labels) else "") or f"#{k}" for k in pushing[:_TOPICS_NAMED].tolist()]
-        return f", most of all in the topics {'; '.join(named)}"
-    if name in ROOTED:
-        reached = np.cumsum(pushes[pushing]) >= _MOST_OF_IT * pushes.sum()
-        count = int(np.argmax(reached)) + 1
-        return f" ({count} of {len(pushing)} hashed opening phrases make up {_MOST_OF_IT:.0%} of what counts)"
-    return ""
+#: Each kind of evidence as a clause.
+_CLAUSES: Mapping[str, str] = {
+    "shape": "it covers ground as {source} do",
+    "build": "its prompts are built like those of {source}",
+    "prompts": "its prompts, taken together, read like those of {source}",
+    "instruction": "the instructions around its prompts read like those of {source}",
+    "topics": "its mix of topics is like that of {source}",
+    "spread": "its prompts differ from one another as those of {source} do",
+    "openings": "its prompts open like those of {source}",
+    "content_openings": "what varies in its prompts opens like that of {source}",
+}
+_SOURCES: Mapping[Direction, str] = {"towards": "prompt banks", "away": "ordinary people and products"}
+#: Evidence that says how prompts read; with it stand the topics, and the share of prompts that read so.
+_READING = ("prompts", "instruction", "openings", "content_openings")
 
 
-def _effect(points: float) -> str:
-    strength = next((word for least, word in _STRENGTHS if abs(points) >= least), _STRENGTHS[-1][1])
-    return f"{strength} sign {'of' if points > 0 else 'against'} harvesting"
+@dataclass(frozen=True)
+class RestsOn:
+    """One measure, topic or opening that a reason rests on; see `coverage_lab.schema.REASON_DETAILS`."""
+
+    name: str
+    share: float
+    value: float
+    ordinary_low: float | None
+    ordinary_median: float | None
+    ordinary_high: float | None
+    unit: ReasonUnit
+    percentile: float | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One kind of evidence that moved a score; see `coverage_lab.schema.REASON_DETAILS`."""
+
+    evidence: str
+    direction: Direction
+    effect: Effect
+    points: float
+    value: float
+    ordinary_low: float
+    ordinary_median: float
+    ordinary_high: float
+    unit: ReasonUnit
+    percentile: float
+    pushing: int | None
+    carrying: int | None
+    rests_on: tuple[RestsOn, ...]
+    sentence: str
+
+    def row(self) -> dict[str, Any]:
+        """The same as a row of the column `reason_details`."""
+        return asdict(self)
+
+
+def most_points(scorecard: Scorecard) -> float:
+    """Points (log-odds) that the weightiest kind of evidence can add at most."""
+    return scorecard.slope * MOST * max(part.weight for part in scorecard.parts.values())
+
+
+def least_told(scorecard: Scorecard) -> float:
+    """Points below which an effect is not told."""
+    return EFFECTS[-1][0] * most_points(scorecard)
 
 
 def reasons(
     scorecard: Scorecard,
     features: Features,
-    points: NDArray[np.float64],
     *,
+    share: HarvestedShare,
+    account_ids: Sequence[str],
+    topics: Mapping[str, Sequence[tuple[str, float]]],
     topic_labels: Sequence[str] = (),
-    most: int = 4,
-) -> list[list[str]]:
-    """Put into words what moved each account's score most.
+    opening_words: OpeningWords | None = None,
+    raised: Sequence[int] = (),
+) -> list[list[Reason]]:
+    """Tell what moved each account's score.
 
     Parameters
     ----------
-    features : Features, points : float64 (A, F + 7)
-        From `features_of` and `Scorecard.points`.
+    features : Features (A accounts)
+    share : HarvestedShare
+        Of each account; NaN where it is not known.
+    account_ids : sequence of str (A,)
+    topics : mapping of account id → (label, share of its prompts)
+        The middle cells that each account stands out in, the most first.
     topic_labels : sequence of str
         Labels of the atlas's middle cells; a cell without one is shown as "#number".
-    most : int
-        Sentences per account: the terms with the most points towards harvesting, then the one
-        that speaks most against it, so that a reviewer sees both sides.
+    opening_words : OpeningWords, optional
+        Names openings of the accounts `raised`; without it they are only counted.
+    raised : sequence of int
+        Positions of accounts whose openings may be named.
 
     Returns
     -------
-    list of list of str
-        Per account; a term within a tenth of a point of no effect is never named.
+    list of list of Reason
+        Per account the kinds of evidence that speak most for harvesting, then those that speak most against
+        it, each the strongest first.
     """
-    sentences = []
+    most = most_points(scorecard)
+    if most <= 0:
+        return [[] for _ in account_ids]
+    standing = scorecard.standings(features)
+    totals = scorecard.totals(features)
+    points = scorecard.points(features)
+    ranges = _Ranges(scorecard, features)
     evidence: dict[str, NDArray[np.float64]] = {}
-    for i, (row, moved) in enumerate(zip(features.named, points, strict=True)):
-        order = np.argsort(-moved[:REST], kind="stable")
-        towards = [j for j in order[: most - 1] if moved[j] > 0.1]
-        against = [j for j in order[::-1][:1] if moved[j] < -0.1]
-        mine: list[str] = []
-        for j in (int(j) for j in towards + against):
-            if j < len(FEATURES):
-                mine.append(_sentence(scorecard.features[j], float(row[j]), float(moved[j])))
-                continue
-            name = VECTORS[j - len(FEATURES)]
-            if name not in evidence:
-                evidence[name] = evidence_of(features, name)
-            mine.append(_linear_sentence(scorecard, name, evidence[name][i], float(moved[j]), topic_labels))
-        sentences.append(mine)
-    return sentences
+    told = []
+    for i, account_id in enumerate(account_ids):
+        moved = {name: float(totals[name][i]) for name in scorecard.parts}
+        order = sorted(moved, key=lambda name: (-moved[name], name))
+        towards = [name for name in order if moved[name] >= least_told(scorecard)][:MOST_TOWARDS]
+        away = [name for name in reversed(order) if moved[name] <= -least_told(scorecard)][:MOST_AWAY]
+        first_reading = next((name for name in towards if name in _READING), None)
+        mine = []
+        for name in towards + away:
+            sign = 1.0 if moved[name] > 0 else -1.0
+            pushing: int | None = None
+            carrying: int | None = None
+            rests: tuple[RestsOn, ...] = ()
+            if name in NAMED_PARTS:
+                pushing, carrying, rests = ranges.measures(i, name, sign * points[i], features)
+            elif name == "topics" or name in ROOTED:
+                if name not in evidence:
+                    evidence[name] = evidence_of(features, name) * np.array(scorecard.linear[name].weight)
+                pushes = np.maximum(sign * evidence[name][i], 0)
+                pushing, carrying = _counted(pushes)
+                if name == "topics":
+                    rests = _topics(pushes, features.vectors[name][i], topic_labels)
+                elif opening_words is not None and i in raised:
+                    rests = _openings(pushes, opening_words, account_id, content=name != "openings")
+            mine.append(
+                _reason(
+                    name,
+                    moved[name],
+                    float(standing[name][i]),
+                    most,
+                    pushing=pushing,
+                    carrying=carrying,
+                    rests=rests,
+                    more=""
+                    if name != first_reading
+                    else _more(() if "topics" in towards else topics.get(account_id, ()), share, i),
+                )
+            )
+        told.append(mine)
+    return told
 
 
-def without_sentence(without: Without, prompts: int, score: float) -> str | None:
+def _reason(
+    name: str,
+    points: float,
+    standing: float,
+    most: float,
+    *,
+    pushing: int | None,
+    carrying: int | None,
+    rests: tuple[RestsOn, ...],
+    more: str,
+) -> Reason:
+    effect = next(word for least, word in EFFECTS if abs(points) >= least * most)
+    direction: Direction = "towards" if points > 0 else "away"
+    percentile = 100 * float(ndtr(standing * ndtri(0.95)))
+    rank = percentile if points > 0 else 100 - percentile
+    usual = f"ordinary: 0, two in three {_signed(-_USUAL)} to {_signed(_USUAL)}"
+    sentence = (
+        f"{effect.capitalize()} sign {'of' if points > 0 else 'against'} harvesting: "
+        f"{_CLAUSES[name].format(source=_SOURCES[direction])}, more so than {_in_hundred(rank)} ordinary "
+        f"accounts of its size [its value {_signed(standing)}; {usual}]"
+    )
+    if rests:
+        sentence += _resting(name, rests)
+    elif name in NAMED_PARTS and pushing:
+        sentence += "; no single measure stands out"
+    if name in ROOTED and pushing:
+        sentence += f"; {carrying:,} of {pushing:,} hashed openings make up {_MOST_OF_IT:.0%} of that"
+    return Reason(
+        evidence=name,
+        direction=direction,
+        effect=effect,
+        points=points,
+        value=standing,
+        ordinary_low=-_USUAL,
+        ordinary_median=0.0,
+        ordinary_high=_USUAL,
+        unit="standing",
+        percentile=percentile,
+        pushing=pushing,
+        carrying=carrying,
+        rests_on=rests,
+        sentence=sentence + more,
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 1) + 0.0:+.1f}"
+
+
+def _in_hundred(percent: float) -> str:
+    """Write an estimated rank; its far ends are not known well enough for more than this."""
+    if percent > 99:
+        return "over 99 in 100"
+    return f"about {max(round(percent), 1)} in 100"
+
+
+def _resting(evidence: str, rests: Sequence[RestsOn]) -> str:
+    """Name what a reason rests on most."""
+    if evidence in ROOTED:
+        named = [f"“{one.name}” ({written(one.value, 'percent')} of its prompts)" for one in rests]
+        return f"; the openings that count most are {_listed(named)}"
+    if evidence == "topics":
+        return f"; the topics that count most are {_with_shares([(one.name, one.value) for one in rests])}"
+    clauses = []
+    for one in rests:
+        spec = _SPEC_OF[one.name]
+        clause = spec.words.format(value=written(one.value, spec.format))
+        if one.ordinary_low is not None and one.ordinary_median is not None and one.ordinary_high is not None:
+            low, middle, high = (
+                written(value, spec.format)
+                for value in (one.ordinary_low, one.ordinary_median, one.ordinary_high)
+            )
+            clause += f" [ordinary: {middle}, two in three {low} to {high}]"
+        clauses.append(clause)
+    return f": {' and '.join(clauses)}"
+
+
+def _more(topics: Sequence[tuple[str, float]], share: HarvestedShare, i: int) -> str:
+    """Say where the account moves, and how many of its prompts are estimated to read so."""
+    more = ""
+    if topics:
+        more += f"; it stands out in the topics {_with_shares(topics[:_TOPICS_NAMED])}"
+    estimate, low, high = (float(end[i]) for end in share)
+    # An interval from nothing to all says nothing.
+    if low > 0 or high < 1:
+        more += f"; an estimated {estimate:.0%} of its prompts read so (90% interval {low:.0%} to {high:.0%})"
+    return more
+
+
+def _with_shares(topics: Sequence[tuple[str, float]]) -> str:
+    return _listed([f"“{label}” ({written(share, 'percent')} of its prompts)" for label, share in topics])
+
+
+def _listed(named: Sequence[str]) -> str:
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
+
+
+def _counted(pushes: NDArray[np.float64]) -> tuple[int, int]:
+    """How many push, and how few of them make up most of it."""
+    rising = np.sort(pushes[pushes > 0])[::-1]
+    if not len(rising):
+        return 0, 0
+    reached = np.cumsum(rising)
+    return len(rising), int(np.argmax(reached >= _MOST_OF_IT * reached[-1])) + 1
+
+
+def _topics(
+    pushes: NDArray[np.float64], roots: NDArray[np.float32], labels: Sequence[str]
+) -> tuple[RestsOn, ...]:
+    """Topics that push most; an account's topics are held as roots of shares."""
+    total, named = float(pushes.sum()), np.argsort(-pushes, kind="stable")[:_TOPICS_NAMED].tolist()
+    return tuple(
+        _bare(
+            (labels[k] if k < len(labels) else "") or f"#{k}",
+            float(pushes[k]) / total,
+            float(roots[k]) ** 2,
+            "percent",
+        )
+        for k in named
+        if pushes[k] > 0
+    )
+
+
+def _openings(
+    pushes: NDArray[np.float64], words: OpeningWords, account_id: str, *, content: bool
+) -> tuple[RestsOn, ...]:
+    columns = np.argsort(-pushes, kind="stable")
+    columns = columns[pushes[columns] > 0][: 4 * _OPENINGS_NAMED].tolist()
+    found = words.named(account_id, columns, content=content)
+    total = float(pushes.sum())
+    named: list[RestsOn] = []
+    for column in columns:
+        if column in found and len(named) < _OPENINGS_NAMED:
+            phrase, share = found[column]
+            named.append(_bare(phrase, float(pushes[column]) / total, share, "share_of_prompts"))
+    return tuple(named)
+
+
+def _bare(name: str, share: float, value: float, unit: ReasonUnit) -> RestsOn:
+    """Make what has no range among ordinary accounts."""
+    return RestsOn(name, share, value, None, None, None, unit, None)
+
+
+_SPEC_OF = {spec.name: spec for spec in SPECS}
+_PLACE = {name: j for j, name in enumerate(FEATURES)}
+
+
+class _Ranges:
+    """What named features are among ordinary accounts of each account's size."""
+
+    def __init__(self, scorecard: Scorecard, features: Features) -> None:
+        self._scorecard = scorecard
+        self._z = scorecard.standardised(features)
+        self._size = np.log(np.maximum(features.prompts, 1))
+
+    def measures(
+        self, i: int, part: str, pushes: NDArray[np.float64], features: Features
+    ) -> tuple[int, int, tuple[RestsOn, ...]]:
+        """Count the measures that push, and name those that push most.
+
+        `pushes` are points of all terms, positive in the direction that is told.
+        """
+        together = np.zeros(len(FEATURES))
+        for j in range(*NAMED_PARTS[part].indices(len(FEATURES))):
+            together[_PLACE[SPECS[j].told_with] if SPECS[j].told_with else j] += pushes[j]
+        # A value that is not defined moves nothing, whatever is told with it.
+        together[np.isnan(features.named[i])] = 0
+        together = np.maximum(together, 0)
+        pushing, carrying = _counted(together)
+        named: list[RestsOn] = []
+        for j in np.argsort(-together, kind="stable")[:carrying].tolist():
+            one = self._measure(i, j, float(features.named[i, j]), float(together[j] / together.sum()))
+            if len(named) < _MEASURES_NAMED and _stands_out(one):
+                named.append(one)
+        return pushing, carrying, tuple(named)
+
+    def _measure(self, i: int, j: int, value: float, share: float) -> RestsOn:
+        feature, spec = self._scorecard.features[j], SPECS[j]
+        low, middle, high = self._usual(i, feature)
+
+        def natural(x: float | None) -> float | None:
+            if x is None:
+                return None
+            return float(np.clip(spec.inverse(np.array([x]))[0], *spec.bounds))
+
+        return RestsOn(
+            name=spec.name,
+            share=share,
+            value=float(spec.inverse(np.array([value]))[0]),
+            ordinary_low=natural(low),
+            ordinary_median=natural(middle),
+            ordinary_high=natural(high),
+            unit=spec.format,
+            percentile=_percentile(float(self._z[i, j]), feature),
+        )
+
+    def _usual(self, i: int, feature: Feature) -> tuple[float | None, float | None, float | None]:
+        """Feature values between which two in three ordinary accounts of that size lie, and the median."""
+        cuts = _cuts(feature)
+        if cuts is None:
+            return None, None, None
+        a, b, c = feature.by_size
+        at = a + b * self._size[i] + c * self._size[i] ** 2
+        low, middle, high = (float(at + feature.sd * z) for z in (cuts[0], cuts[len(cuts) // 2], cuts[-1]))
+        return low, middle, high
+
+
+def _stands_out(measure: RestsOn) -> bool:
+    """Whether a value lies outside the ordinary range, so that a reader sees it too."""
+    low, high = measure.ordinary_low, measure.ordinary_high
+    if low is None or high is None or low <= measure.value <= high:
+        return False
+    shown = _SPEC_OF[measure.name].format
+    return written(measure.value, shown) not in (written(low, shown), written(high, shown))
+
+
+def _cuts(feature: Feature) -> tuple[float, ...] | None:
+    """Sixths of ordinary accounts; None where so many are alike that they fall together."""
+    return feature.edges if len(feature.edges) == 5 else None
+
+
+def _percentile(z: float, feature: Feature) -> float | None:
+    """Percent of ordinary accounts of the size that lie below.
+
+    Between the sixths that the scorecard holds, and beyond them, as a normal curve through them goes.
+    """
+    cuts = _cuts(feature)
+    if cuts is None or np.isnan(z):
+        return None
+    x, y = np.array(cuts), ndtri(np.arange(1, 6) / 6)
+    k = int(np.clip(np.searchsorted(x, z) - 1, 0, len(x) - 2))
+    return 100 * float(ndtr(y[k] + (z - x[k]) * (y[k + 1] - y[k]) / (x[k + 1] - x[k])))
+
+
+def without_sentence(without: Without, prompts: int, score: float, *, least: float) -> str | None:
     """Say what the score would be without the account's top fine cells, or why that can't be said.
 
     Parameters
@@ -200,13 +433,17 @@ def without_sentence(without: Without, prompts: int, score: float) -> str | None
         From `coverage_lab.detect.counterfactual.without_top_cells`.
     prompts, score
         Of the whole account.
+    least : float
+        Points by which the score must move to be told (`least_told`).
 
     Returns
     -------
     str or None
-        None where the score would be the same to three digits: that is no news.
+        None where the score hardly moves: that is no news.
     """
-    if without.score is not None and f"{without.score:.3f}" == f"{score:.3f}":
+    if without.score is not None and (
+        abs(float(logit(without.score) - logit(score))) < least or abs(without.score - score) < _LEAST_SCORE
+    ):
         return None
     count = len(without.labels)
     cells = f"its {count} top narrow topics" if count > 1 else "its top narrow topic"

@@ -293,6 +293,18 @@ class Scorecard(_Frozen):
             for name, part in self.parts.items()
         }
 
+    def standings(self, features: Features) -> dict[str, NDArray[np.float64]]:
+        """Where each kind of evidence stands among ordinary accounts of the size, (A,), not clipped.
+
+        0 = their median, 1 = their 95th percentile.
+        """
+        _, values = self.values(features)
+        found = {}
+        for name, part in self.parts.items():
+            middle, spread = part.usual(features.prompts)
+            found[name] = (values[name] - middle) / spread
+        return found
+
     def log_odds(self, features: Features) -> NDArray[np.float64]:
         """Score before it is squeezed into 0..1, (A,)."""
         odds: NDArray[np.float64] = self.points(features).sum(axis=1) + self.intercept

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
 from coverage_lab.accounts import trace_prompts
+from coverage_lab.accounts.opening_words import OpeningWords
 from coverage_lab.accounts.readable import text_facts
 from coverage_lab.accounts.table import states_to_table
 from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts, judge_states
@@ -88,6 +89,7 @@ def _judge_with_days(
         replace(judge, config_id=plan.config_id),
         watched=merged.watched,
         facts=text_facts(prompts),
+        words=OpeningWords(prompts),
     )
     rows = with_looks(states_to_table(today), judged.watched, model_id=model_id)
     return judged, (rows, merged.read)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from coverage_lab.report import words
 from coverage_lab.schema import (
     ACCOUNT_MEASURES,
+    EVIDENCE_WORDS,
     LEVEL_MEASURES,
     LEVELS,
     MEASURE_COLUMNS,
@@ -45,6 +46,17 @@ class MeasureRow:
     reading: str
     definition: str
     values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class EvidenceRow:
+    """One kind of evidence that moved the score; `percentile` is among ordinary accounts of its size."""
+
+    title: str
+    sign: str
+    effect: str
+    points: str
+    percentile: float
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,7 @@ class FlaggedAccount:
     harvested_share: float | None
     harvested_range: str
     reasons: tuple[str, ...]
+    moved: tuple[EvidenceRow, ...]
     evidence: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     score_percentile: float | None
@@ -213,8 +226,9 @@ def flagged_account(
         harvested_share=defined(flag["harvested_share"]),
         harvested_range=_range(flag),
         reasons=tuple(visible(reason, keep=JOINERS) for reason in flag["reasons"]),
+        moved=moved(account),
         evidence=evidence(flag),
-        facts=_facts(account),
+        facts=facts(account),
         score_percentile=percentiles.of("score", flag["score"]),
         level_measures=tuple(
             _measure_row(measure, tuple(value(f"{name}_{level}") for level in LEVELS))
@@ -226,6 +240,20 @@ def flagged_account(
         cells=tuple(_cell_table(level, [row for row in cells if row["level"] == level]) for level in LEVELS),
         curve_levels=tuple(curve_levels),
         command=explain_command(account_id),
+    )
+
+
+def moved(account: Mapping[str, Any]) -> tuple[EvidenceRow, ...]:
+    """The kinds of evidence that moved the score, of a row of accounts."""
+    return tuple(
+        EvidenceRow(
+            title=EVIDENCE_WORDS.get(reason["evidence"], visible(reason["evidence"])),
+            sign="for harvesting" if reason["direction"] == "towards" else "against it",
+            effect=visible(reason["effect"]),
+            points=f"{reason['points']:+.2f}",
+            percentile=reason["percentile"],
+        )
+        for reason in account["reason_details"]
     )
 
 
@@ -260,7 +288,9 @@ def _measure_row(measure: Measure, values: tuple[Value, ...]) -> MeasureRow:
     return MeasureRow(measure.title, measure.reading, definition[:1].upper() + definition[1:] + ".", values)
 
 
-def _facts(account: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def facts(account: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What is known of an account beside what it asks, as (term, value), of a row of accounts."""
+
     def named(count: int) -> str:
         return f"{count:,}" if count else "none named"
 
@@ -269,6 +299,15 @@ def _facts(account: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("Last prompt", f"{account['last_seen']:%Y-%m-%d %H:%M} UTC"),
         ("End users", named(account["end_users"])),
         ("Sessions", named(account["sessions"])),
+        ("Instructions", _wrapped(account)),
+    )
+
+
+def _wrapped(account: Mapping[str, Any]) -> str:
+    if not account["instructions"]:
+        return "none"
+    return (
+        f"{account['instructions']:,}, around {written(account['wrapped_share'], 'percent')} of its prompts"
     )
 
 

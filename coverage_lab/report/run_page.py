@@ -281,6 +281,7 @@ def _run_view(run: Manifest) -> Mapping[str, Any]:
         "encoder": _text(run.encoder.name),
         "encoder_id": _identifier(run.encoder.id),
         "device": _text(run.encoder.device),
+        "show_openings": run.config.report.show_openings,
         "second": None if run.cascade is None else _second(run.cascade),
         "atlas_id": _identifier(run.atlas.id),
         "atlas_sizes": " → ".join(_text(size) for size in run.atlas.sizes) + " cells",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
@@ -17,7 +18,7 @@ from rich.text import Text
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.files.table_rows import Rows, codes, count, numbers, rows_at
 from coverage_lab.report import words
-from coverage_lab.report.accounts_view import defined, evidence, flag_order
+from coverage_lab.report.accounts_view import defined, evidence, facts, flag_order
 from coverage_lab.report.plots import rows_of
 from coverage_lab.schema import LEVEL_WORDS, LEVELS
 from coverage_lab.untrusted.text import JOINERS, shortened, visible
@@ -153,7 +154,8 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
         f" · {account_row['prompts']:,} prompts"
         f" · score {_score_text(account_row['score'])} (0..1) · p {_p_text(account_row['p_value'])}",
     )
-    weighed = Text("\n".join(f"  {term}: {value}" for term, value in evidence(account_row)))
+    known = (*evidence(account_row), *facts(account_row))
+    weighed = Text("\n".join(f"  {term}: {value}" for term, value in known))
     reasons = [Text(f"• {visible(reason, keep=JOINERS)}") for reason in account_row["reasons"]]
     parts: list[RenderableType] = [
         head,
@@ -175,6 +177,26 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
         )
     )
     return Group(*parts)
+
+
+def account_as_json(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.Table) -> str:
+    """One account's rows as a JSON object: `account`, and lists `curves` and `cells`.
+
+    Times are ISO 8601; what is not defined or not finite is null.
+
+    Parameters
+    ----------
+    account_row, curves, cells
+        As of `explain_account`.
+    """
+    account_id = account_row["account_id"]
+    found = {
+        "account": dict(account_row),
+        "curves": [row for level in LEVELS for row in rows_of(curves, account_id, level).to_pylist()],
+        "cells": [row for level in LEVELS for row in rows_of(cells, account_id, level).to_pylist()],
+    }
+    # orjson writes what is not finite as null, and ids of any kind as UTF-8.
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode()
 
 
 def _growth(curve: pa.Table) -> Table:

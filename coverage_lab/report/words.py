@@ -114,8 +114,26 @@ GLOSSARY = (
         "hundred, so among many accounts some reach it by chance alone.",
     ),
     (
+        "Prompt bank",
+        "A set of prompts that was collected or made, for training or testing a model, rather than asked by "
+        "people or products for a purpose of their own.",
+    ),
+    (
+        "Instruction",
+        "The constant words that many prompts of an account share at their beginning or end. What varies "
+        "between them is the content.",
+    ),
+    (
+        "Sign of harvesting",
+        "A kind of evidence that moved the score: strong from half of the most that one kind can add, some "
+        "from a quarter, little from a tenth. Its value is 0 at the median of ordinary accounts of its size "
+        "and 1 at their 95th percentile; how many of them it exceeds is estimated by a normal curve through "
+        "the two. Points are what it adds to the score’s log-odds.",
+    ),
+    (
         "Percentile",
-        "The share of the other accounts in this run with a smaller value; ties count half.",
+        "The share of the other accounts in this run with a smaller value; ties count half. Beside the signs "
+        "of harvesting: of ordinary accounts of its size, estimated.",
     ),
     (
         Q_VALUE,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from coverage_lab import __version__
-from coverage_lab.schema import meaning
+from coverage_lab.schema import REASON_FIELDS, RESTS_ON_FIELDS, meaning
 
 
 class _Answered(BaseModel):
@@ -17,7 +18,15 @@ class _Answered(BaseModel):
 
 def _column(table: str, name: str) -> Any:
     """A field that is a column of a run's table, with the words that the schema has for it."""
-    words = meaning(table, name)
+    return _said(meaning(table, name))
+
+
+def _field(meanings: Mapping[str, str], name: str) -> Any:
+    """A field of an entry of `reason_details`, with the words that the schema has for it."""
+    return _said(meanings[name])
+
+
+def _said(words: str) -> Any:
     return Field(description=f"{words[:1].upper()}{words[1:]}.")
 
 
@@ -32,6 +41,38 @@ class TopCell(_Answered):
     reference_share: float = _column("cells", "reference_share")
 
 
+class RestsOn(_Answered):
+    """What a reason rests on: a measure, a topic or an opening."""
+
+    name: str = _field(RESTS_ON_FIELDS, "name")
+    share: float = _field(RESTS_ON_FIELDS, "share")
+    value: float = _field(RESTS_ON_FIELDS, "value")
+    ordinary_low: float | None = _field(RESTS_ON_FIELDS, "ordinary_low")
+    ordinary_median: float | None = _field(RESTS_ON_FIELDS, "ordinary_median")
+    ordinary_high: float | None = _field(RESTS_ON_FIELDS, "ordinary_high")
+    unit: str = _field(RESTS_ON_FIELDS, "unit")
+    percentile: float | None = _field(RESTS_ON_FIELDS, "percentile")
+
+
+class ReasonDetail(_Answered):
+    """A kind of evidence that moved the score."""
+
+    evidence: str = _field(REASON_FIELDS, "evidence")
+    direction: str = _field(REASON_FIELDS, "direction")
+    effect: str = _field(REASON_FIELDS, "effect")
+    points: float = _field(REASON_FIELDS, "points")
+    value: float = _field(REASON_FIELDS, "value")
+    ordinary_low: float = _field(REASON_FIELDS, "ordinary_low")
+    ordinary_median: float = _field(REASON_FIELDS, "ordinary_median")
+    ordinary_high: float = _field(REASON_FIELDS, "ordinary_high")
+    unit: str = _field(REASON_FIELDS, "unit")
+    percentile: float = _field(REASON_FIELDS, "percentile")
+    pushing: int | None = _field(REASON_FIELDS, "pushing")
+    carrying: int | None = _field(REASON_FIELDS, "carrying")
+    rests_on: list[RestsOn] = _field(REASON_FIELDS, "rests_on")
+    sentence: str = _field(REASON_FIELDS, "sentence")
+
+
 class AccountScore(_Answered):
     """What `coverage-lab run` says of an account with these prompts."""
 
@@ -41,6 +82,8 @@ class AccountScore(_Answered):
     last_seen: datetime = _column("accounts", "last_seen")
     end_users: int = _column("accounts", "end_users")
     sessions: int = _column("accounts", "sessions")
+    instructions: int = _column("accounts", "instructions")
+    wrapped_share: float = _column("accounts", "wrapped_share")
     score: float | None = _column("accounts", "score")
     p_value: float | None = _column("accounts", "p_value")
     style_points: float | None = _column("accounts", "style_points")
@@ -61,6 +104,7 @@ class AccountScore(_Answered):
     harvested_share_high: float | None = _column("accounts", "harvested_share_high")
     score_without_top_cells: float | None = _column("accounts", "score_without_top_cells")
     reasons: list[str] = _column("accounts", "reasons")
+    reason_details: list[ReasonDetail] = _column("accounts", "reason_details")
     atlas_id: str = _column("accounts", "atlas_id")
     measures: dict[str, float | None] = Field(
         description="Every measure by name; null where it is not defined (too few prompts)."

@@ -60,6 +60,36 @@ def _rarefaction(counts: NDArray[np.int64], grid: NDArray[np.int64]) -> NDArray[
     return np.array(values)
 
 
+def a_reason(evidence: str) -> dict[str, Any]:
+    """Make up an entry of `reason_details`."""
+    rests = {
+        "name": "recipes",
+        "share": 0.5,
+        "value": 0.12,
+        "ordinary_low": None,
+        "ordinary_median": None,
+        "ordinary_high": None,
+        "unit": "percent",
+        "percentile": None,
+    }
+    return {
+        "evidence": evidence,
+        "direction": "towards",
+        "effect": "some",
+        "points": 0.5,
+        "value": 1.1,
+        "ordinary_low": -0.6,
+        "ordinary_median": 0.0,
+        "ordinary_high": 0.6,
+        "unit": "standing",
+        "percentile": 96.4,
+        "pushing": 8,
+        "carrying": 3,
+        "rests_on": [rests],
+        "sentence": "Some sign of harvesting: its mix of topics is like that of prompt banks",
+    }
+
+
 class Run:
     """Tables and manifest of a made-up run."""
 
@@ -164,7 +194,10 @@ class Run:
                 "watch": ["It covers topics more evenly than most accounts of this size."],
                 "inconclusive": ["31 prompts are too few for a verdict."],
             }.get(verdict, []),
+            "reason_details": [a_reason("topics")] if verdict == "review" else [],
+            "instructions": int(generator.integers(0, 3)),
         }
+        row["wrapped_share"] = 0.5 if row["instructions"] else 0.0
         for name in schema.MEASURE_COLUMNS:
             row[name] = None if verdict == "inconclusive" else float(generator.normal(1.0, 0.6))
         return row | self._evidence(row)
