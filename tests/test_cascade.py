@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from benchmarks import cascade_accuracy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -507,9 +506,7 @@ def test_the_benchmark_of_what_a_cascade_loses(tmp_path: Path) -> None:
         table["prompts"] = [250] * size + [1_000] * size
         table["coverage_lab"] = np.tile(rng.normal(size=size) + shift * guilty, 2).tolist()
         pq.write_table(pa.table(table), folder / "accounts.parquet")
-    script = Path(__file__).resolve().parent.parent / "scripts" / "bench_cascade"
-    words = ["--out", tmp_path / "rows.jsonl", "accuracy", tmp_path / "static", tmp_path / "minilm"]
-    subprocess.run([sys.executable, script, *words], check=True)
+    cascade_accuracy.benchmark(tmp_path / "static", tmp_path / "minilm", out=tmp_path / "rows.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert {row["prompts_an_account"] for row in rows} == {250, 1_000}
     row = next(row for row in rows if row["escalate_p"] == 0.05)

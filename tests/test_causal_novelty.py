@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.kernels import Op, benchmark
+from benchmarks.options import DeviceChoice
 from coverage_kernels.causal_novelty import blocked, causal_novelty, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-ROOT = Path(__file__).resolve().parent.parent
 
 #: Largest gap to the float64 oracle on the same (rounded) vectors: rounding of float32 products at d <= 384.
 #: Float16 vectors are widened before they are multiplied, so they get the same; their norms differ from 1.
@@ -208,13 +205,7 @@ def test_errors(vectors: np.ndarray, offsets: list[float], options: dict[str, in
 
 def test_the_benchmark_writes_rows_after_checking_itself(tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
-    script = ROOT / "kernels" / "bench" / "causal_novelty.py"
-    subprocess.run(
-        [sys.executable, script, "--repeats", "2", "--rows", "200", "--device", "cpu", "--out", out],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "kernels")},
-    )
+    benchmark(ops=[Op.causal_novelty], scale=0.03, device=DeviceChoice.cpu, repeats=2, out=out)
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert {row["case"] for row in rows} == {"one long", "accounts of 300", "accounts of 10"}
     for row in rows:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.usem3_network import library, network, pieces
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.hostile_texts import TEXTS as HOSTILE
 from support.hostile_texts import any_text
-from support.use_alone import library, network, pieces
 from threadpoolctl import threadpool_limits
 
 from coverage_lab.config import EncoderConfig

@@ -378,7 +378,7 @@ def test_novelty_of_two_accounts_by_hand() -> None:
 
 def test_the_table_of_measures_is_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "measures_table", "--check"],
+        [sys.executable, ROOT / "docs" / "measures_table.py", "--check"],
         capture_output=True,
         text=True,
         check=False,

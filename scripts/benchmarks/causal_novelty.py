@@ -1,7 +1,5 @@
 """Time `causal_novelty` against the full square and a product of the same arithmetic; JSON rows.
 
-    PYTHONPATH=kernels python kernels/bench/causal_novelty.py --repeats 9 --out rows.jsonl
-
 A row is written only if the answer agrees with the reference here, on this device. One baseline is what
 public semantic deduplication does: the whole square of each segment, then the mask, then the maximum. The
 other, on a CPU, is one plain product of two square-sided matrices with as many floating-point operations as
@@ -10,16 +8,16 @@ the pairs of earlier and later rows need: what is left of it is the cost of the 
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from coverage_kernels.causal_novelty import causal_novelty, reference
 from numpy.typing import NDArray
-from rows import Case, Target, run_alone
+
+from benchmarks.rows import Case, Target
 
 #: As in the tests: rounding of float32 sums.
 TOLERANCE = 2e-6
@@ -89,18 +87,15 @@ def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
 def _cpu(case: str, offsets: NDArray[np.int64], flops: float, seed: int) -> Iterator[Case]:
     vectors = np.random.default_rng(seed).standard_normal((int(offsets[-1]), DIM), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    # Ten rows of 384 numbers make 5 operations a byte: reading them is what takes the time.
+    least = None if case == "accounts of 10" else PLAIN
     baselines: dict[str, tuple[Callable[[], object], Target | None]] = {
         "full square, mask, max (reference, NumPy)": (
             lambda: reference.causal_novelty(vectors, offsets),
             None,
-        )
+        ),
+        "plain matmul of the same FLOPs (torch)": (plain_product(flops, seed), least),
     }
-    if importlib.util.find_spec("torch") is None:
-        sys.stderr.write("torch is not installed: no row against its product\n")
-    else:
-        # Ten rows of 384 numbers make 5 operations a byte: reading them is what takes the time.
-        least = None if case == "accounts of 10" else PLAIN
-        baselines["plain matmul of the same FLOPs (torch)"] = (plain_product(flops, seed), least)
     for name, (baseline, target) in baselines.items():
         yield Case(
             op="causal_novelty",
@@ -133,22 +128,16 @@ def _cuda(case: str, offsets: NDArray[np.int64], flops: float, seed: int) -> Ite
             case=case,
             shape={"segments": len(offsets) - 1, "dim": DIM, "dtype": str(dtype).removeprefix("torch.")},
             rows=len(vectors),
-            call=lambda vectors=vectors: causal_novelty(vectors, offsets, backend="triton"),
-            baseline=lambda vectors=vectors: full_square(vectors, offsets.tolist()),
+            call=partial(causal_novelty, vectors, offsets, backend="triton"),
+            baseline=partial(full_square, vectors, offsets.tolist()),
             baseline_name="full square, mask, max (torch)",
-            gap=lambda vectors=vectors, head=head: gap(
-                causal_novelty(vectors, offsets, backend="triton")[0].cpu().numpy(), head, offsets
-            ),
+            gap=partial(_gap_on_cuda, vectors, head, offsets),
             tolerance=TOLERANCE,
             flops=flops,
             target=None if dtype == torch.float32 else targets.get(case),
         )
 
 
-def main() -> None:
-    """Write the rows to a file or stdout."""
-    run_alone(__doc__, cases, ROWS)
-
-
-if __name__ == "__main__":
-    main()
+def _gap_on_cuda(vectors: Any, head: NDArray[np.float32], offsets: NDArray[np.int64]) -> float:
+    novelty = causal_novelty(vectors, offsets, backend="triton")[0]
+    return gap(novelty.cpu().numpy(), head, offsets)

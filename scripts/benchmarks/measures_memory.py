@@ -1,15 +1,8 @@
-#!/usr/bin/env python3
-"""Time the measures of counts against scikit-bio, and show that every measure's memory is linear; JSON rows.
+"""Every measure's memory should be linear in its input.
 
-    scripts/bench_measures --out rows.jsonl
-    scripts/bench_measures --only speed --accounts 10000
-    scripts/bench_measures --only memory --prompts 100000 1000000
+    scripts/bench measures-memory --prompts 100000 --prompts 1000000
 
-Speed: Chao1, ACE and Hill numbers of all accounts in one call against `skbio.diversity.alpha`, which is given
-a sample of the accounts, one at a time, as the counts of the cells that each reached. A row is written only
-if both agree on that sample.
-
-Memory: the peak of what a call allocates beyond its input (tracemalloc, which NumPy reports to), at each
+Measured is the peak of what a call allocates beyond its input (tracemalloc, which NumPy reports to), at each
 number of prompts, for accounts of 300 prompts and for all prompts in one account. `growth` is the peak per
 prompt over that of the smallest number: about 1 is linear, less is a fixed part that matters less. Measures
 whose time is quadratic in the longest account (`novelty`, `mmd`) see accounts of 300 only. The whole takes
@@ -18,36 +11,24 @@ about ten minutes and 6 GB for 10⁷ prompts.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 import tracemalloc
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, pairwise
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "kernels"), str(ROOT / "kernels" / "bench")]
-
-from rows import Case, Target, commit, device_name, row, versions  # noqa: E402
-
-from coverage_lab import measures  # noqa: E402
+from benchmarks.options import OutOption, SeedOption
+from benchmarks.rows import Row, write
+from coverage_lab import measures
 
 LENGTH = 300
 CELLS = 16384
 DIM = 16
-#: Accounts that scikit-bio is given.
-SAMPLE = 300
-#: Largest relative difference to scikit-bio.
-TOLERANCE = 1e-9
-TEN_TIMES = Target("speedup", 10)
 #: Rows of ordinary traffic that `mmd` holds each account against.
 ORDINARY = 100
 #: Of random Fourier features, per bandwidth; fewer than the default, which takes minutes for 10⁷ prompts.
@@ -80,7 +61,8 @@ def cells_of(prompts: int, length: int, seed: int) -> tuple[NDArray[np.int64], N
 def mass_of_all() -> NDArray[np.float64]:
     """Return reference masses with a heavy tail, none of them 0."""
     mass = 1 / np.arange(1.0, CELLS + 1)
-    return mass / mass.sum()
+    scaled: NDArray[np.float64] = mass / mass.sum()
+    return scaled
 
 
 def of_cells(prompts: int, length: int, seed: int) -> Iterator[Measured]:
@@ -112,10 +94,10 @@ def of_cells(prompts: int, length: int, seed: int) -> Iterator[Measured]:
         "pitman_yor": (measures.pitman_yor, tally),
     }
     for name, (function, given) in calls.items():
-        yield Measured(name, lambda function=function, given=given: function(*given), given)
+        yield Measured(name, partial(function, *given), given)
     for q in (0, 1, 2):
-        yield Measured(f"hill_number, q={q}", lambda q=q: measures.hill_number(*tally, q=q), tally)
-        yield Measured(f"hill_estimate, q={q}", lambda q=q: measures.hill_estimate(*tally, q=q), tally)
+        yield Measured(f"hill_number, q={q}", partial(measures.hill_number, *tally, q=q), tally)
+        yield Measured(f"hill_estimate, q={q}", partial(measures.hill_estimate, *tally, q=q), tally)
     yield Measured("evenness", lambda: measures.evenness(*tally), tally)
     yield Measured("good_toulmin", lambda: measures.good_toulmin(*tally, t=2.0), tally)
     yield Measured("growth_at_coverage", lambda: measures.growth_at_coverage(*tally, coverage=0.5), tally)
@@ -172,7 +154,7 @@ def peak(call: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def memory_rows(sizes: list[int], names: list[str] | None, seed: int) -> Iterator[dict[str, object]]:
+def memory_rows(sizes: list[int], names: list[str] | None, seed: int) -> Iterator[Row]:
     """Yield a row for every measure, way of cutting and number of prompts."""
     smallest: dict[tuple[str, bool], float] = {}
     for size in sorted(sizes):
@@ -187,6 +169,7 @@ def memory_rows(sizes: list[int], names: list[str] | None, seed: int) -> Iterato
                     growth = per_prompt / smallest.setdefault((measured.name, one), per_prompt)
                     yield {
                         "op": measured.name,
+                        "baseline": f"the same at {min(sizes)} prompts",
                         "case": "one account" if one else f"accounts of {LENGTH}",
                         "prompts": size,
                         "dim": DIM if family is of_vectors else None,
@@ -197,80 +180,18 @@ def memory_rows(sizes: list[int], names: list[str] | None, seed: int) -> Iterato
                         "target": f"growth <= {LINEAR}",
                         "target_met": growth <= LINEAR,
                         "seconds_traced": round(time.perf_counter() - start, 2),
-                        "device": device_name("cpu"),
-                        **versions(),
-                        "commit": commit(),
                     }
 
 
-def speed_cases(accounts: int, seed: int) -> Iterator[Case]:
-    """Yield Chao1, ACE and three Hill numbers."""
-    with warnings.catch_warnings():
-        # Of its optional parts, on import.
-        warnings.simplefilter("ignore")
-        from skbio.diversity import alpha
-    cells, offsets = cells_of(accounts * LENGTH, LENGTH, seed)
-    _, counts, cut = measures.cell_counts(cells, offsets)
-    each = [counts[start:stop] for start, stop in pairwise(cut[: SAMPLE + 1].tolist())]
-    pairs: dict[str, tuple[Callable[[], NDArray[np.float64]], Callable[[NDArray[np.int64]], float]]] = {
-        "chao1": (lambda: measures.chao1(counts, cut)[0], alpha.chao1),
-        "ace": (lambda: measures.ace(counts, cut), alpha.ace),
-    }
-    for q in (0, 1, 2):
-        pairs[f"hill_number, q={q}"] = (
-            lambda q=q: measures.hill_number(counts, cut, q=q),
-            lambda own, q=q: alpha.hill(own, order=q),
-        )
-    for name, (call, theirs) in pairs.items():
-        # ACE has no value, and scikit-bio raises, where every rare cell was reached only once.
-        known = call()[: len(each)]
-        used = np.flatnonzero(np.isfinite(known))
-        own = [each[account] for account in used.tolist()]
-        yield Case(
-            op=name,
-            case=f"accounts of {LENGTH}",
-            shape={"counts": counts.size, "dtype": "int64"},
-            rows=accounts,
-            call=call,
-            baseline=lambda own=own, theirs=theirs: [theirs(one) for one in own],
-            baseline_name="skbio.diversity.alpha, one account at a time",
-            gap=lambda own=own, theirs=theirs, known=known[used]: float(
-                np.abs(known / np.array([theirs(one) for one in own]) - 1).max()
-            ),
-            tolerance=TOLERANCE,
-            baseline_rows=len(own),
-            target=TEN_TIMES,
-        )
-
-
-def main() -> None:
-    """Write the rows to a file or stdout."""
-    description, _, rest = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=description, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", choices=["speed", "memory"], help="both when not given")
-    parser.add_argument("--accounts", type=int, default=100_000, help="of the speed rows")
-    parser.add_argument("--prompts", type=int, nargs="+", default=[10**6, 10**7], help="of the memory rows")
-    parser.add_argument("--measures", nargs="+", help="of the memory rows; all when not given")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="file for the rows; stdout when not given")
-    told = parser.parse_args()
-    made: list[Iterator[dict[str, object]]] = []
-    if told.only != "memory":
-        made.append(row(case, "cpu", told.repeats, None) for case in speed_cases(told.accounts, told.seed))
-    if told.only != "speed":
-        made.append(memory_rows(told.prompts, told.measures, told.seed))
-    stream = sys.stdout if told.out is None else told.out.open("w", encoding="utf-8")
-    try:
-        for answer in chain.from_iterable(made):
-            stream.write(json.dumps(answer) + "\n")
-            stream.flush()
-    finally:
-        if told.out is not None:
-            stream.close()
-
-
-if __name__ == "__main__":
-    main()
+def benchmark(
+    prompts: Annotated[
+        list[int] | None, typer.Option("--prompts", help="May be repeated; 10⁶ and 10⁷ when not given.")
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--measure", help="May be repeated; all when not given.")
+    ] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+) -> None:
+    """Take the peak memory of the measures."""
+    write("measures-memory", memory_rows(prompts or [10**6, 10**7], names, seed), out=out)

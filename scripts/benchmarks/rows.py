@@ -1,8 +1,7 @@
-"""What each benchmark row holds and how it comes about: first the check, then the clock."""
+"""The one writer of rows: first the check, then the clock, then what every row says of where it was made."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -10,15 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Of the libraries that any of the paths uses.
-LIBRARIES = ("numpy", "scipy", "scikit-bio", "torch", "triton", "cupy-cuda13x", "cupy-cuda12x", "faiss-cpu")
+from benchmarks.registry import BENCHMARKS, DISTRIBUTIONS, Device, require
+
+Row = dict[str, object]
+#: What every row says, whatever it measures.
+EVERY_ROW = ("op", "case", "baseline")
 #: Seconds after which a slow baseline is not repeated again.
 BASELINE_S = 20.0
 
@@ -161,18 +165,25 @@ def device_name(device: str) -> str:
     return names[0] if names else platform.machine()
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of those libraries that are installed."""
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of libraries, given as they are imported."""
     found = {"python": platform.python_version()}
-    for library in LIBRARIES:
+    for library in libraries:
         try:
-            found[library] = version(library)
+            found[DISTRIBUTIONS[library]] = version(DISTRIBUTIONS[library])
         except PackageNotFoundError:
-            continue
+            # A distribution of another name, as CuPy has one for every CUDA; require() found the module.
+            found[DISTRIBUTIONS[library]] = str(import_module(library).__version__)
     return found
 
 
-def row(case: Case, device: str, repeats: int, matmul_tflops: float | None) -> dict[str, object]:
+def quantiles(seconds: NDArray[np.float64] | list[float]) -> dict[str, float]:
+    """Return the tenth, the middle and the ninetieth percentile of timings."""
+    p10, median, p90 = (round(float(value), 9) for value in np.quantile(seconds, [0.1, 0.5, 0.9]))
+    return {"p10_s": p10, "median_s": median, "p90_s": p90}
+
+
+def timed_row(case: Case, device: str, repeats: int, matmul_tflops: float | None = None) -> Row:
     """Check and time one case.
 
     Raises
@@ -186,19 +197,17 @@ def row(case: Case, device: str, repeats: int, matmul_tflops: float | None) -> d
             f"{case.op}, {case.case}: expected a gap to the reference of {case.tolerance} at most, got {gap}"
         )
     spent, base = in_turn(case, repeats, device)
-    p10, median, p90 = np.quantile(spent, [0.1, 0.5, 0.9])
+    median = float(np.median(spent))
     base_median = float(np.median(base))
     base_rows = case.rows if case.baseline_rows is None else case.baseline_rows
     tflops = case.flops / median / 1e12
-    made: dict[str, object] = {
+    made: Row = {
         "op": case.op,
         "case": case.case,
         **case.shape,
         "rows": case.rows,
         "repeats": repeats,
-        "p10_s": round(p10, 9),
-        "median_s": round(median, 9),
-        "p90_s": round(p90, 9),
+        **quantiles(spent),
         "rows_per_s": round(case.rows / median),
         "baseline": case.baseline_name,
         "baseline_repeats": base.size,
@@ -209,16 +218,11 @@ def row(case: Case, device: str, repeats: int, matmul_tflops: float | None) -> d
         "bf16_matmul_tflops": matmul_tflops,
         "share_of_bf16_matmul": round(tflops / matmul_tflops, 4) if matmul_tflops and case.flops else None,
         "max_gap": gap,
-        "device": device_name(device),
-        "cores": os.cpu_count(),
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
-        **versions(),
-        "commit": commit(),
     }
     return made | against(case.target, made)
 
 
-def against(target: Target | None, made: dict[str, object]) -> dict[str, object]:
+def against(target: Target | None, made: Row) -> Row:
     """Return what a row says of its target: the target in words and whether it was met, None without one."""
     if target is None:
         return {"target": None, "target_met": None}
@@ -227,58 +231,42 @@ def against(target: Target | None, made: dict[str, object]) -> dict[str, object]
     return {"target": f"{target.field} >= {target.least:g}", "target_met": met}
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return the options that all benchmarks share."""
-    description, _, rest = (doc or "").partition("\n")
-    made = argparse.ArgumentParser(
-        description=description, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: cuda if here")
-    made.add_argument("--repeats", type=int, default=9, help="of each timing; 9 when not given")
-    made.add_argument("--seed", type=int, default=0, help="of the data; 0 when not given")
-    made.add_argument("--out", type=Path, help="file for the rows; stdout when not given")
-    return made
-
-
-def run_alone(
-    doc: str | None, cases: Callable[[str, int, int], Iterable[Case]], sizes: dict[str, int]
-) -> None:
-    """Check and time the cases of one op as the command line asks; `sizes` are the rows by device."""
-    options = parser(doc)
-    options.add_argument(
-        "--rows", type=int, help=f"size of each case; {sizes['cpu']} on a CPU when not given"
-    )
-    told = options.parse_args()
-    device = chosen_device(told.device)
-    write(cases(device, told.rows or sizes[device], told.seed), device, told.repeats, told.out)
-
-
-def chosen_device(told: str) -> str:
-    """Return 'cpu' or 'cuda'; says so where 'auto' found no CUDA device.
+def chosen_device(name: str, told: str) -> Device:
+    """Return where the benchmark of that name runs; says so where 'auto' found no CUDA device.
 
     Raises
     ------
     SystemExit
-        'cuda' was asked for and is not here.
+        'cuda' was asked for and is not here, or a library that is compared there is not installed.
     """
-    if told == "cpu":
-        return "cpu"
-    if cuda_is_here():
-        return "cuda"
-    if told == "cuda":
+    device: Device = "cuda" if told != "cpu" and cuda_is_here() else "cpu"
+    if told == "cuda" and device == "cpu":
         raise SystemExit("device: 'cuda' was asked for, but torch finds no CUDA device")
-    sys.stderr.write("no CUDA device on this machine: CPU rows only\n")
-    return "cpu"
+    if told == "auto" and device == "cpu":
+        sys.stderr.write("no CUDA device on this machine: CPU rows only\n")
+    require(BENCHMARKS[name], device)
+    return device
 
 
-def write(cases: Iterable[Case], device: str, repeats: int, out: Path | None) -> None:
-    """Check and time the cases; one JSON row each, written as soon as it is known."""
-    rate = round(bf16_rate(repeats), 1) if device == "cuda" else None
-    stream = sys.stdout if out is None else out.open("w", encoding="utf-8")
-    try:
-        for case in cases:
-            stream.write(json.dumps(row(case, device, repeats, rate)) + "\n")
+def write(name: str, rows: Iterable[Row], *, out: Path | None, device: Device = "cpu") -> None:
+    """Write the rows of the benchmark of that name as JSON lines, each as soon as it is known.
+
+    Raises
+    ------
+    ValueError
+        A row doesn't say what it measured, on what, or against which baseline.
+    """
+    made_here: Row = {
+        "benchmark": name,
+        "device": device_name(device),
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "default"),
+        **versions(BENCHMARKS[name].compared(device)),
+        "commit": commit(),
+    }
+    with nullcontext(sys.stdout) if out is None else out.open("w", encoding="utf-8") as stream:
+        for row in rows:
+            if missing := [field for field in EVERY_ROW if not row.get(field)]:
+                raise ValueError(f"{name}: expected {', '.join(missing)} in every row, got {row}")
+            stream.write(json.dumps(made_here | row) + "\n")
             stream.flush()
-    finally:
-        if out is not None:
-            stream.close()

@@ -1,17 +1,17 @@
-"""Time `rarefaction` against one account at a time on the CPU, or on a GPU against the CPU.
-
-PYTHONPATH=kernels python kernels/bench/rarefaction.py --repeats 9 --out rows.jsonl
-"""
+"""Time `rarefaction` against one account at a time on the CPU, or on a GPU against the CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from coverage_kernels.rarefaction import rarefaction, reference
 from numpy.typing import NDArray
-from rows import Case, Target, run_alone
+
+from benchmarks.rows import Case, Target
 
 CELLS = 16384
 POINTS = 24
@@ -23,9 +23,11 @@ DRAWN = 10_000
 TOLERANCE = 1e-9
 #: Accounts that are held against whole numbers.
 CHECKED = 5
+Ints = NDArray[np.int64]
+Batch = tuple[Ints, Ints, Ints, Ints, Ints]
 
 
-def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
+def batch(rows: int, length: int, seed: int) -> Batch:
     """Return counts of counts of accounts with a heavy tail, and about geometric grids."""
     draw = np.random.default_rng(seed)
     accounts = max(1, rows // POINTS)
@@ -44,7 +46,7 @@ def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
     )
 
 
-def one_at_a_time(arrays: tuple[NDArray[np.int64], ...]) -> None:
+def one_at_a_time(arrays: Batch) -> None:
     """Answer each account by a call of its own."""
     size, frequency, offsets, grid, grid_offsets = arrays
     spans = zip(pairwise(offsets.tolist()), pairwise(grid_offsets.tolist()), strict=True)
@@ -53,7 +55,7 @@ def one_at_a_time(arrays: tuple[NDArray[np.int64], ...]) -> None:
         rarefaction(size[start:stop], frequency[start:stop], cut, points, [0, last - first], backend="cpu")
 
 
-def gap(arrays: tuple[NDArray[np.int64], ...], backend: str) -> float:
+def gap(arrays: Batch, backend: Literal["cpu", "cupy"]) -> float:
     """Return the largest difference to whole numbers in the first accounts."""
     size, frequency, offsets, grid, grid_offsets = arrays
     offsets, grid_offsets = offsets[: CHECKED + 1], grid_offsets[: CHECKED + 1]
@@ -66,7 +68,7 @@ def gap(arrays: tuple[NDArray[np.int64], ...], backend: str) -> float:
 
 def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
     """Yield the cases of a device; `rows` are grid points."""
-    backend = "cpu" if device == "cpu" else "cupy"
+    backend: Literal["cpu", "cupy"] = "cpu" if device == "cpu" else "cupy"
     for length in (100, 2000):
         arrays = batch(rows, length, seed)
         # The CPU gets a hundredth of a GPU's million accounts.
@@ -77,22 +79,13 @@ def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
             case=f"accounts of {length}",
             shape={"accounts": accounts, "counts": len(arrays[0]), "dtype": "float64"},
             rows=len(arrays[3]),
-            call=lambda arrays=arrays: rarefaction(*arrays, backend=backend),
-            baseline=(lambda base=base: one_at_a_time(base))
+            call=partial(rarefaction, *arrays, backend=backend),
+            baseline=partial(one_at_a_time, base)
             if device == "cpu"
-            else (lambda base=base: rarefaction(*base, backend="cpu")),
+            else partial(rarefaction, *base, backend="cpu"),
             baseline_name="one account at a time" if device == "cpu" else "this op on the CPU",
             baseline_rows=len(base[3]),
-            gap=lambda arrays=arrays: gap(arrays, backend),
+            gap=partial(gap, arrays, backend),
             tolerance=TOLERANCE,
             target=Target("rows_per_s", len(arrays[3])) if accounts == MILLION else None,
         )
-
-
-def main() -> None:
-    """Write one JSON row per case to a file or stdout."""
-    run_alone(__doc__, cases, ROWS)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,16 @@
-"""Time `growth_curves` against its reference on the CPU, or on a GPU against the CPU; one JSON row per case.
-
-PYTHONPATH=kernels python kernels/bench/growth_curves.py --repeats 9 --out rows.jsonl
-"""
+"""Time `growth_curves` against its reference on the CPU, or on a GPU against the CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from coverage_kernels.growth_curves import growth_curves, reference
 from numpy.typing import NDArray
-from rows import Case, Target, run_alone
+
+from benchmarks.rows import Case, Target
 
 CELLS = 16384
 POINTS = 24
@@ -18,9 +18,10 @@ MILLION = 1_000_000
 #: Prompts of each case, and of its accounts: a GPU's accounts of 100 are a million.
 ROWS = {"cpu": 100_000, "cuda": 100 * MILLION}
 LENGTHS = {"cpu": (30, 1000), "cuda": (30, 100, 1000)}
+Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
+def batch(rows: int, length: int, seed: int) -> Batch:
     """Return cells with a heavy tail for accounts of equal length, and about geometric grids."""
     accounts = max(1, rows // length)
     cells = np.random.default_rng(seed).zipf(1.3, accounts * length) % CELLS
@@ -33,9 +34,14 @@ def batch(rows: int, length: int, seed: int) -> tuple[NDArray[np.int64], ...]:
     )
 
 
+def gap(arrays: Batch, backend: Literal["cpu", "cupy"]) -> float:
+    """Return the largest difference to the reference."""
+    return float(np.abs(growth_curves(*arrays, backend=backend) - reference.growth_curves(*arrays)).max())
+
+
 def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
     """Yield the cases of a device."""
-    backend = "cpu" if device == "cpu" else "cupy"
+    backend: Literal["cpu", "cupy"] = "cpu" if device == "cpu" else "cupy"
     for length in LENGTHS[device]:
         arrays = batch(rows, length, seed)
         small = batch(min(rows, 100 * length), length, seed)
@@ -47,24 +53,13 @@ def cases(device: str, rows: int, seed: int) -> Iterator[Case]:
             case=f"accounts of {length}",
             shape={"accounts": accounts, "points": len(arrays[2]), "dtype": "int64"},
             rows=len(arrays[0]),
-            call=lambda arrays=arrays: growth_curves(*arrays, backend=backend),
-            baseline=(lambda base=base: reference.growth_curves(*base))
+            call=partial(growth_curves, *arrays, backend=backend),
+            baseline=partial(reference.growth_curves, *base)
             if device == "cpu"
-            else (lambda base=base: growth_curves(*base, backend="cpu")),
+            else partial(growth_curves, *base, backend="cpu"),
             baseline_name="a set for each point (reference)" if device == "cpu" else "this op on the CPU",
             baseline_rows=len(base[0]),
-            gap=lambda small=small: float(
-                np.abs(growth_curves(*small, backend=backend) - reference.growth_curves(*small)).max()
-            ),
+            gap=partial(gap, small, backend),
             tolerance=0,
             target=Target("rows_per_s", len(arrays[0])) if accounts == MILLION else None,
         )
-
-
-def main() -> None:
-    """Write one JSON row per case to a file or stdout."""
-    run_alone(__doc__, cases, ROWS)
-
-
-if __name__ == "__main__":
-    main()

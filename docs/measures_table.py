@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write the tables of `coverage_lab/measures/README.md`; `--check` only compares.
 
-The columns that a run writes come with the words of `coverage_lab.schema`, the functions with their docstrings'.
+The columns that a run writes come with the words of `coverage_lab.schema`, the functions with their
+docstrings'.
 
 Exit code 0: up to date (or written). 1: `--check` found it out of date.
 """
@@ -35,11 +36,12 @@ def source(document: str) -> str:
 
 
 def plain(markup: str) -> str:
+    """Return docstring markup as Markdown for a cell of a table."""
     return markup.replace("``", "`").replace("|", "\\|")
 
 
 def columns() -> str:
-    """The measures that `accounts.parquet` holds: once for every level, or once an account."""
+    """Return the table of the measures in `accounts.parquet`: once for every level, or once an account."""
     lines = ["| column | title | meaning | range | reading |", "|---|---|---|---|---|"]
     named = {f"{name}_LEVEL": measure for name, measure in schema.LEVEL_MEASURES.items()}
     for name, measure in (named | dict(schema.ACCOUNT_MEASURES)).items():
@@ -50,6 +52,7 @@ def columns() -> str:
 
 
 def functions() -> str:
+    """Return the table of all functions that state a formula."""
     lines = ["| function | columns | meaning | formula | range | source |", "|---|---|---|---|---|---|"]
     for name in measures.__all__:
         document = inspect.getdoc(getattr(measures, name)) or ""
@@ -71,6 +74,7 @@ def functions() -> str:
 
 
 def main() -> int:
+    """Write the tables, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if out of date")
     check = parser.parse_args().check
@@ -81,7 +85,9 @@ def main() -> int:
         head, rest = after.split(start)
         after = head + start + table + end + rest.split(end)[1]
     if check and after != before:
-        print(f"{README.relative_to(ROOT)} is out of date: run scripts/measures_table", file=sys.stderr)
+        print(
+            f"{README.relative_to(ROOT)} is out of date: run python docs/measures_table.py", file=sys.stderr
+        )
         return 1
     if not check:
         README.write_text(after, encoding="utf-8")

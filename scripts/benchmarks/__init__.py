@@ -1,0 +1,1 @@
+"""Benchmarks: `registry` names them, `rows` checks, times and writes, the others measure."""
