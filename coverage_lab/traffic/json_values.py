@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -84,7 +84,7 @@ def values(stream: IO[bytes], head: bytes, limit: int) -> Iterator[tuple[int, An
     """
     layout = layout_of(head)
     if layout == "lines":
-        return _of_lines(stream, limit)
+        return line_values(lines(stream, limit), limit)
     if layout == "values":
         return _one_after_the_other(stream, limit)
     return _wrapped(stream, layout)
@@ -154,9 +154,10 @@ def lines(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
         yield None
 
 
-def _of_lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, Any]]:
+def line_values(lines: Iterable[bytes | None], limit: int, first_row: int = 0) -> Iterator[tuple[int, Any]]:
+    """Values of lines with their places; blank lines have none, and None is a line beyond the limit."""
     loads = orjson.loads
-    for row, line in enumerate(lines(stream, limit)):
+    for row, line in enumerate(lines, first_row):
         if line is None:
             yield row, Unreadable("prompt_too_long", f"line has more than {limit} bytes")
             continue

@@ -50,6 +50,8 @@ class Failures:
 
     def mark(self, mask: NDArray[np.bool_], reason: str, detail: str) -> None:
         """Give the rows of `mask` this problem, but for those that have one already."""
+        if not mask.any():
+            return
         fresh = mask & (self._codes == 0)
         if fresh.any():
             self._kinds.append((reason, detail))

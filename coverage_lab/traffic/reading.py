@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -19,8 +19,9 @@ from coverage_lab.errors import TrafficError
 from coverage_lab.traffic.batch import TrafficBatch
 from coverage_lab.traffic.columns import check_mapping, is_text, partition_constants, resolve
 from coverage_lab.traffic.delimited import csv_batches, csv_schema
+from coverage_lab.traffic.flat_lines import blocks, parts
 from coverage_lab.traffic.formats import FORMATS
-from coverage_lab.traffic.json_values import values
+from coverage_lab.traffic.json_values import layout_of, line_values, values
 from coverage_lab.traffic.opening import head_of, open_content
 from coverage_lab.traffic.paths import head
 from coverage_lab.traffic.records import RecordCollector
@@ -144,9 +145,58 @@ def open_values(source: Source, config: TrafficConfig, as_of: datetime | None) -
 def _read_values(
     piece: Piece, config: TrafficConfig, clock: Clock, as_of: datetime
 ) -> Iterator[TrafficBatch]:
+    source = piece.source
     collector = _collector(piece, config, clock)
+    constants = partition_constants(source, config)
+    flat = collector.flat_lines()
+    if flat is None or source.format == "log" or layout_of(head_of(source)) != "lines":
+        yield from _collected(collector, open_values(source, config, as_of), config)
+        return
+    limit = line_limit(config)
+    with open_content(source.path) as stream:
+        for row, block in blocks(stream, limit):
+            if block is None:
+                yield from _collected(collector, line_values((None,), limit, row), config)
+                continue
+            whole = flat.read(block)
+            for part in (block,) if whole is not None else parts(block):
+                arrays = flat.read(part) if whole is None else whole
+                if arrays is None:
+                    lines = (line.rstrip(b"\r") for line in part.split(b"\n"))
+                    yield from _collected(collector, line_values(lines, limit, row), config)
+                else:
+                    yield from _flat_batches(arrays, constants, config, clock, piece, row)
+                row += part.count(b"\n")
+
+
+def _flat_batches(
+    arrays: Mapping[str, pa.Array],
+    constants: Mapping[str, str | None],
+    config: TrafficConfig,
+    clock: Clock,
+    piece: Piece,
+    row: int,
+) -> Iterator[TrafficBatch]:
+    rows = len(next(iter(arrays.values())))
+    for start in range(0, rows, config.batch_rows):
+        count = min(config.batch_rows, rows - start)
+        yield validate_columns(
+            {ours: array.slice(start, count) for ours, array in arrays.items()},
+            constants,
+            config,
+            clock,
+            rows=count,
+            source=piece.position,
+            source_name=piece.source.name,
+            first_row=row + start,
+        )
+
+
+def _collected(
+    collector: RecordCollector, values: Iterable[tuple[int, Any]], config: TrafficConfig
+) -> Iterator[TrafficBatch]:
     held = 0
-    for row, value in open_values(piece.source, config, as_of):
+    for row, value in values:
         collector.add(row, value)
         held += _ROW_BYTES if not isinstance(value, dict) else sum(map(_size, value.values()))
         if len(collector) >= config.batch_rows or held >= BATCH_BYTES:

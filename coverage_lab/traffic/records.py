@@ -16,6 +16,7 @@ from coverage_lab.schema import QUARANTINE, REQUIRED_COLUMNS, TRAFFIC
 from coverage_lab.traffic.batch import TrafficBatch
 from coverage_lab.traffic.chat import Request, request_of
 from coverage_lab.traffic.columns import COLUMNS, COUNTS, check_mapping
+from coverage_lab.traffic.flat_lines import FlatLines, flat_lines
 from coverage_lab.traffic.formats import FORMATS, Row
 from coverage_lab.traffic.json_values import Unreadable
 from coverage_lab.traffic.paths import lookup, row_filter
@@ -116,6 +117,7 @@ class RecordCollector:
         self._format = FORMATS.get(shape)
         self._messages = shape == "messages"
         self._chosen = row_filter(config)
+        self._table = shape == "table"
         self._constants = {ours: constant_value(ours, value) for ours, value in constants.items()}
         self._mapped = [(ours, lookup(theirs)) for ours, theirs in config.columns.items()]
         self._keys = [config.columns.get(ours, ours) for ours in COLUMNS]
@@ -130,6 +132,12 @@ class RecordCollector:
     def __len__(self) -> int:
         """Rows taken in so far."""
         return len(self._values) + len(self._refused) + self._left_out
+
+    def flat_lines(self) -> FlatLines | None:
+        """Reader of whole blocks of lines that gives the rows which `add` gives; None where there is none."""
+        if not self._table or self._chosen is not None:
+            return None
+        return flat_lines(dict(zip(COLUMNS, self._keys, strict=True)), self._constants)
 
     def add(self, row: int, record: object) -> None:
         """Take in one record; what is wrong with it is told by `batch`."""

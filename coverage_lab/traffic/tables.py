@@ -43,6 +43,9 @@ _MAX_EXACT_FLOAT: Final = 2.0**53
 #: A count as CSV has it; 18 digits fit into 64 bits.
 _DIGITS: Final = r"^\d{1,18}(\.0*)?$"
 _LONGEST_NOTHING: Final = 32
+#: First bytes of texts that can be blank, or can be `NOTHING`: most texts need no closer look.
+_MAY_BE_SPACE: Final = np.array([byte <= 0x20 or byte >= 0x7F for byte in range(256)])
+_MAY_BE_NOTHING: Final = np.array([byte <= 0x20 or chr(byte) in '{["nN<uU' for byte in range(256)])
 
 
 def validate_columns(
@@ -76,7 +79,9 @@ def validate_columns(
         array = arrays.get(name)
         if array is None:
             array = pa.repeat(pa.scalar(constant_value(name, constants.get(name))), rows)
-        if name == "timestamp":
+        if array.null_count == rows and name not in REQUIRED_COLUMNS:
+            columns.append(pa.nulls(rows, TRAFFIC.field(name).type))
+        elif name == "timestamp":
             columns.append(_timestamps(array, clock, failures))
         elif name in COUNTS:
             columns.append(_counts(array, name, failures))
@@ -159,7 +164,9 @@ def _int64(array: pa.Array) -> NDArray[np.int64]:
 
 
 def _mask(array: pa.Array) -> NDArray[np.bool_]:
-    values: NDArray[np.bool_] = array.fill_null(False).to_numpy(zero_copy_only=False)
+    if array.null_count:
+        array = array.fill_null(False)
+    values: NDArray[np.bool_] = array.to_numpy(zero_copy_only=False)
     return values
 
 
@@ -238,19 +245,41 @@ def _is_utf8(value: bytes | None) -> bool:
 
 def _required_text(array: pa.Array, column: str, failures: Failures) -> pa.Array:
     """Mark the missing values of a required column (a bad one has its reason); blank ids are nulls."""
+    first = _first_bytes(array)
+    blank = _matches(array, np.flatnonzero(_MAY_BE_SPACE[first]), NOT_SPACE, inverted=True)
     if column == "prompt":
         failures.mark(_mask(array.is_null()), *missing(column))
-        failures.mark(_mask(pc.invert(pc.match_substring_regex(array, NOT_SPACE))), *EMPTY_PROMPT)
-        short = np.flatnonzero(_mask(pc.less_equal(pc.binary_length(array), _LONGEST_NOTHING)))
-        if short.size:
-            mask = np.zeros(len(array), np.bool_)
-            mask[short] = _mask(pc.match_substring_regex(array.take(pa.array(short)), NOTHING))
-            failures.mark(mask, *EMPTY_PROMPT)
+        failures.mark(blank, *EMPTY_PROMPT)
+        short = _mask(pc.less_equal(pc.binary_length(array), _LONGEST_NOTHING))
+        failures.mark(_matches(array, np.flatnonzero(_MAY_BE_NOTHING[first] & short), NOTHING), *EMPTY_PROMPT)
         return array
-    blank = _mask(pc.invert(pc.match_substring_regex(array, NOT_SPACE)))
     if column == "account_id":
         failures.mark(_mask(array.is_null()) | blank, *missing(column))
     return _without(array, blank)
+
+
+def _first_bytes(array: pa.Array) -> NDArray[np.uint8]:
+    """First byte of each large string; 0 for an empty one, anything for null."""
+    first = np.zeros(len(array), np.uint8)
+    if len(array) == array.null_count:
+        return first
+    _, offsets, data = array.buffers()
+    starts = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    filled = np.flatnonzero(starts[1:] > starts[:-1])
+    if filled.size:
+        first[filled] = np.frombuffer(data, np.uint8)[starts[filled]]
+    return first
+
+
+def _matches(
+    array: pa.Array, rows: NDArray[np.int64], pattern: str, *, inverted: bool = False
+) -> NDArray[np.bool_]:
+    """Whether texts match, looking at these rows only; null does not."""
+    found = np.zeros(len(array), np.bool_)
+    if rows.size and array.null_count < len(array):
+        matched = pc.match_substring_regex(array.take(pa.array(rows)), pattern)
+        found[rows] = _mask(pc.invert(matched) if inverted else matched)
+    return found
 
 
 def _timestamps(array: pa.Array, clock: Clock, failures: Failures) -> pa.Array:
