@@ -178,14 +178,13 @@ def _flat_batches(
     row: int,
 ) -> Iterator[TrafficBatch]:
     rows = len(next(iter(arrays.values())))
-    for start in range(0, rows, config.batch_rows):
-        count = min(config.batch_rows, rows - start)
+    for start, stop in _pieces(arrays.get("prompt"), rows, config.batch_rows):
         yield validate_columns(
-            {ours: array.slice(start, count) for ours, array in arrays.items()},
+            {ours: array.slice(start, stop - start) for ours, array in arrays.items()},
             constants,
             config,
             clock,
-            rows=count,
+            rows=stop - start,
             source=piece.position,
             source_name=piece.source.name,
             first_row=row + start,
