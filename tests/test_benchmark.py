@@ -19,7 +19,14 @@ from coverage_lab.config import EncoderConfig
 from coverage_lab.errors import ConfigError, MissingExtraError, OutputError
 from coverage_lab.evaluate import benchmark, evaluation
 from coverage_lab.evaluate.baselines import BASELINES
-from coverage_lab.evaluate.benchmark import CURVE, DETECTOR, HALVES, PROBE, BenchmarkSettings, run_benchmark
+from coverage_lab.evaluate.benchmark import (
+    ABLATIONS,
+    CURVE,
+    DETECTOR,
+    PROBE,
+    BenchmarkSettings,
+    run_benchmark,
+)
 from coverage_lab.evaluate.benchmark_accounts import BenchmarkAccounts, draw_benchmark_accounts
 from coverage_lab.evaluate.folds import clusters_of, folds_of
 from coverage_lab.evaluate.parted_accounts import PartedAccounts, part_accounts
@@ -153,7 +160,7 @@ def test_no_atlas_has_seen_its_fold(spied):
 
 def test_no_model_has_seen_its_fold(spied):
     pool, parted, spy, atlases, cards = spied.pool, spied.parted, spied.spy, spied.atlases, spied.cards
-    per_fold = 1 + len(HALVES) + len(CURVE)
+    per_fold = 1 + len(ABLATIONS) + len(CURVE)
     assert len(cards) == 3 * per_fold
     for number, (labelled, options) in enumerate(cards):
         fold = number // per_fold
@@ -174,11 +181,11 @@ def test_no_model_has_seen_its_fold(spied):
 
 def test_learning_curves_learn_from_fewer_corpora(spied):
     cards = spied.cards
-    per_fold = 1 + len(HALVES) + len(CURVE)
+    per_fold = 1 + len(ABLATIONS) + len(CURVE)
     for start in range(0, len(cards), per_fold):
-        (whole, options), *halves, quarter, half = cards[start : start + per_fold]
+        (whole, options), *ablations, quarter, half = cards[start : start + per_fold]
         assert "parts" not in options
-        assert [options["parts"] for _, options in halves] == list(HALVES.values())
+        assert [options["parts"] for _, options in ablations] == list(ABLATIONS.values())
         counts = [len(set(labelled.cluster[labelled.harvest])) for labelled, _ in (quarter, half)]
         assert 2 <= counts[0] <= counts[1] < len(set(whole.cluster[whole.harvest]))
 
@@ -199,7 +206,7 @@ def test_baselines_learn_from_harvests_and_customers_only(spied):
 
 def test_scored_is_the_cast(spied):
     pool, drawn, scored = spied.pool, spied.drawn, spied.scored
-    assert scored.methods == tuple(sorted([DETECTOR, *HALVES, *CURVE, PROBE, "spy"]))
+    assert scored.methods == tuple(sorted([DETECTOR, *ABLATIONS, *CURVE, PROBE, "spy"]))
     assert scored.prompts.tolist() == drawn.size.tolist()
     assert all(np.isfinite(values).all() for values in scored.scores.values())
     for account, names in enumerate(scored.corpora):
@@ -250,7 +257,9 @@ def test_no_training_account_lies_on_a_reference_that_its_own_family_is_in(spied
     novelty = benchmark._novelty(parted, placed, silent)
     rows, family, reference = benchmark.corpus_contents(pool, parted, fold)
     inside = set(family[reference].tolist())
-    own = [{pool.cluster[name] for name in drawn.plans[t].corpora} & inside for t in drawn.trajectory[train]]
+    own = [
+        {pool.cluster[name] for name in drawn.sampled[t].corpora} & inside for t in drawn.trajectory[train]
+    ]
 
     def by_mass_of(places, out):
         kept = reference & ~np.isin(family, list(out))
@@ -306,7 +315,7 @@ def test_files_and_table(outcome, folder):
     assert settings["corpora"] == {"A": 6, "B": 4, "C": 3, "D": 9, "E": 4}
     assert settings["encoder_id"] == WordsEncoder.id
     assert (settings["folds"], settings["seed"], settings["detector"]) == (3, 1, DETECTOR)
-    assert settings["variants"] == [*HALVES, *CURVE]
+    assert settings["variants"] == [*ABLATIONS, *CURVE]
     assert settings["probes"] == [PROBE]
     assert set(settings["versions"]) == {"coverage_lab", "numpy", "scikit-learn", "faiss"}
     roles = {figures["method"]: figures["role"] for figures in results["figures"]}
@@ -321,7 +330,7 @@ def test_accounts_table_has_scores_and_no_text(outcome, folder):
         "kind", "rung", "prompts", "corpora", "cluster", "language", "fold", "campaign", "trajectory",
         "archetype", "p_value",
     ]  # fmt: skip
-    assert set(table.column_names[11:]) == {DETECTOR, *HALVES, *CURVE, PROBE, "volume", "mean embedding"}
+    assert set(table.column_names[11:]) == {DETECTOR, *ABLATIONS, *CURVE, PROBE, "volume", "mean embedding"}
     assert all(table[name].null_count == 0 for name in table.column_names)
     assert table["volume"].to_pylist() == table["prompts"].to_pylist()
     written = {word for one in collection() for text in one.prompts[:20] for word in text.split()}
@@ -360,7 +369,7 @@ def test_the_probe_sees_length_where_there_is_some(tmp_path, words, capsys):
     assert call(capsys, "evaluate", folder, tmp_path / "out", *SMALL, "--no-baselines")[0] == 0
     table = pq.read_table(tmp_path / "out" / "accounts.parquet")
     assert aucs(table, PROBE, ("in_order", "shuffled"), ("task", "product", "multi_tenant"), 100) > 0.95
-    assert set(table.column_names[11:]) == {DETECTOR, *HALVES, *CURVE, PROBE}
+    assert set(table.column_names[11:]) == {DETECTOR, *ABLATIONS, *CURVE, PROBE}
     assert json.loads((tmp_path / "out" / "results.json").read_text())["lead"] is None
 
 
@@ -455,7 +464,7 @@ def test_options_reach_the_encoder_and_the_cache(folder, tmp_path, monkeypatch, 
 def test_baselines_have_names_of_their_own():
     names = [baseline.name for baseline in BASELINES]
     assert len(names) == len(set(names))
-    assert not set(names) & {DETECTOR, PROBE, *HALVES, *CURVE}
+    assert not set(names) & {DETECTOR, PROBE, *ABLATIONS, *CURVE}
 
 
 @pytest.mark.slow

@@ -21,9 +21,10 @@ from support.commands import python
 from support.scored_day import HOSTILE, PLAIN, SETTINGS, SIZES, day
 
 from coverage_lab.errors import CoverageLabError, OutputError
-from coverage_lab.evaluate.benchmark_page import PALETTE, write_page
+from coverage_lab.evaluate.benchmark_page import write_page
+from coverage_lab.evaluate.plots.style import PALETTE
 from coverage_lab.evaluate.results import REPLAYED, Figures, Results
-from coverage_lab.evaluate.scored_accounts import BENIGN_KINDS, ScoredAccounts, ladder_order
+from coverage_lab.evaluate.scored_accounts import BENIGN_KINDS, ScoredAccounts, disguise_order
 from coverage_lab.evaluate.summary import summarise
 from coverage_lab.evaluate.tables import table
 
@@ -60,10 +61,10 @@ def test_masks_and_take(scored: ScoredAccounts):
     assert part.scores["ours"].tolist() == scored.scores["ours"][scored.prompts == 100].tolist()
 
 
-def test_the_ladder_climbs_by_number():
+def test_disguises_are_in_order_of_their_numbers():
     rungs = ["split_100_topic", "mixed_90", "split_5_random", "odd", "paced", "mixed_50", "in_order"]
     expected = ["in_order", "paced", "mixed_50", "mixed_90", "split_5_random", "split_100_topic", "odd"]
-    assert sorted(rungs, key=ladder_order) == expected
+    assert sorted(rungs, key=disguise_order) == expected
 
 
 @pytest.mark.parametrize(

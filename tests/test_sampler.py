@@ -1,4 +1,4 @@
-"""PromptPool and ladder: every kind and rung is what its name says, and nothing of one fold is in another."""
+"""Drawn accounts: every kind and disguise is what its name says, and nothing of one fold is in another."""
 
 import itertools
 import re
@@ -48,8 +48,8 @@ def at_most(size):
 
 
 def drawn(pool, kind, rung, *, size=most, seed=0, times=6, fold=0):
-    ladder = AccountSampler(pool, fold=fold, size=size, seed=seed)
-    return [ladder.draw(kind, rung) for _ in range(times)]
+    sampler = AccountSampler(pool, fold=fold, size=size, seed=seed)
+    return [sampler.draw(kind, rung) for _ in range(times)]
 
 
 def home_of(pool: PromptPool) -> np.ndarray:
@@ -138,18 +138,18 @@ def _with_braces(one):
 def test_rows_are_of_the_named_corpora_of_the_fold(pool, kind, rung):
     home = home_of(pool)
     for fold in range(FOLDS):
-        ladder = AccountSampler(pool, fold=fold, size=at_most(180), seed=5)
-        assert ladder.can(kind, rung), "the collection has every kind in every fold"
-        for plan in [plan for _ in range(4) for plan in ladder.draw(kind, rung)]:
-            assert (plan.kind, plan.rung) == (kind, rung)
-            assert plan.rows.dtype == np.int64
-            assert {pool.fold[name] for name in plan.corpora} == {fold}
-            assert set(home[plan.rows]) <= set(plan.corpora)
-            assert home[plan.rows[0]] in plan.corpora
-            assert (plan.campaign >= 1) == (rung in SPLIT)
-            assert 0 < len(plan.rows) <= 180 or rung.endswith("topic")
+        sampler = AccountSampler(pool, fold=fold, size=at_most(180), seed=5)
+        assert sampler.can(kind, rung), "the collection has every kind in every fold"
+        for account in [account for _ in range(4) for account in sampler.draw(kind, rung)]:
+            assert (account.kind, account.rung) == (kind, rung)
+            assert account.rows.dtype == np.int64
+            assert {pool.fold[name] for name in account.corpora} == {fold}
+            assert set(home[account.rows]) <= set(account.corpora)
+            assert home[account.rows[0]] in account.corpora
+            assert (account.campaign >= 1) == (rung in SPLIT)
+            assert 0 < len(account.rows) <= 180 or rung.endswith("topic")
             # Time-outs: up to 5% are sent twice; parts of a topic may have four prompts in all.
-            assert len(set(plan.rows.tolist())) > 0.8 * len(plan.rows) - 2
+            assert len(set(account.rows.tolist())) > 0.8 * len(account.rows) - 2
 
 
 @pytest.mark.parametrize(("kind", "rung"), EVERY)
@@ -171,10 +171,10 @@ def test_sizes_are_asked_with_what_there_is(pool):
             asked.append(there)
             return min(there, 60)
 
-        (plans,) = drawn(pool, kind, rung, size=size, times=1)
+        (sampled,) = drawn(pool, kind, rung, size=size, times=1)
         assert len(asked) == 1
         if rung not in SPLIT:
-            assert len(plans[0].rows) == min(60, asked[0])
+            assert len(sampled[0].rows) == min(60, asked[0])
 
 
 def unsent(rows):
@@ -184,28 +184,28 @@ def unsent(rows):
 
 @pytest.mark.parametrize(("kind", "rung"), [("harvest", "in_order"), ("evaluation_run", ""), ("person", "")])
 def test_in_order_is_one_stretch_of_the_file(pool, kind, rung):
-    for (plan,) in drawn(pool, kind, rung, size=at_most(90)):
-        fresh = unsent(plan.rows)
-        assert (plan.rows[fresh] - plan.rows[0] == fresh).all()
+    for (account,) in drawn(pool, kind, rung, size=at_most(90)):
+        fresh = unsent(account.rows)
+        assert (account.rows[fresh] - account.rows[0] == fresh).all()
         if kind == "person":
-            assert len(fresh) == len(plan.rows), "a person's prompts are sent as they were"
+            assert len(fresh) == len(account.rows), "a person's prompts are sent as they were"
 
 
 def test_shuffled_is_not_in_order(pool):
-    for (plan,) in drawn(pool, "harvest", "shuffled", size=at_most(200)):
-        rising = (np.diff(plan.rows) > 0).mean()
+    for (account,) in drawn(pool, "harvest", "shuffled", size=at_most(200)):
+        rising = (np.diff(account.rows) > 0).mean()
         assert 0.3 < rising < 0.7
 
 
 def test_paced_takes_stretches_from_all_over(pool):
-    for (plan,) in drawn(pool, "harvest", "paced", size=at_most(200)):
-        days = [plan.rows[i : i + 10] for i in range(0, 200, 10)]
+    for (account,) in drawn(pool, "harvest", "paced", size=at_most(200)):
+        days = [account.rows[i : i + 10] for i in range(0, 200, 10)]
         for day in days:
             fresh = unsent(day)[1:]
             assert (day[fresh] - day[fresh][0] == fresh - fresh[0]).all(), "ten a day, in order"
         starts = [int(day[-1]) for day in days]
         assert starts != sorted(starts)
-        assert np.ptp(plan.rows) < 200
+        assert np.ptp(account.rows) < 200
 
 
 def test_deduplicated_leaves_one_prompt_of_each_opening():
@@ -215,8 +215,8 @@ def test_deduplicated_leaves_one_prompt_of_each_opening():
     mixed = tuple(text for three in zip(made[0].prompts, again, twice, strict=True) for text in three)
     made[0] = type(made[0])("A_bank", "A", mixed, (None,) * 900)
     pool = banked(made, folds=1)
-    (plan,) = drawn(pool, "harvest", "deduplicated", times=1)[0]
-    openings = [" ".join(pool.texts[row].lower().split()[:5]) for row in sorted(set(plan.rows.tolist()))]
+    (account,) = drawn(pool, "harvest", "deduplicated", times=1)[0]
+    openings = [" ".join(pool.texts[row].lower().split()[:5]) for row in sorted(set(account.rows.tolist()))]
     assert len(openings) == len(set(openings))
     assert 300 * 0.9 < len(openings) <= 600
 
@@ -225,12 +225,12 @@ def test_deduplicated_leaves_one_prompt_of_each_opening():
 def test_mixtures_have_their_share_exactly(pool, rung):
     home = home_of(pool)
     for size in (57, 100, 180):
-        for (plan,) in drawn(pool, "harvest", rung, size=at_most(size)):
-            harvest, cover = plan.corpora
+        for (account,) in drawn(pool, "harvest", rung, size=at_most(size)):
+            harvest, cover = account.corpora
             assert (harvest[0], cover[0]) == ("A", "D")
-            assert len(plan.rows) == size
-            assert (home[plan.rows] == cover).sum() == round(size * MIXED[rung] / 100)
-            halves = [(home[half] == cover).mean() for half in np.array_split(plan.rows, 2)]
+            assert len(account.rows) == size
+            assert (home[account.rows] == cover).sum() == round(size * MIXED[rung] / 100)
+            halves = [(home[half] == cover).mean() for half in np.array_split(account.rows, 2)]
             assert abs(halves[0] - halves[1]) < 0.4, "mixed, not one after the other"
 
 
@@ -238,15 +238,15 @@ def test_mixtures_have_their_share_exactly(pool, rung):
 def test_split_accounts_share_nothing_and_one_number(pool, rung):
     parts, way = int(rung.split("_")[1]), rung.split("_")[2]
     campaigns = drawn(pool, "harvest", rung, size=at_most(LEAST), times=2)
-    numbers = [{plan.campaign for plan in plans} for plans in campaigns]
+    numbers = [{account.campaign for account in sampled} for sampled in campaigns]
     assert numbers == [{1}, {2}]
-    for plans in campaigns:
-        assert len({plan.corpora for plan in plans}) == 1
-        assert len(plans) == parts or way == "topic"
-        rows = [set(plan.rows.tolist()) for plan in plans]
+    for sampled in campaigns:
+        assert len({account.corpora for account in sampled}) == 1
+        assert len(sampled) == parts or way == "topic"
+        rows = [set(account.rows.tolist()) for account in sampled]
         assert sum(map(len, rows)) == len(set.union(*rows)), "disjoint"
         if way != "topic":
-            assert {len(plan.rows) for plan in plans} == {LEAST}
+            assert {len(account.rows) for account in sampled} == {LEAST}
         spans = sorted((min(own), max(own)) for own in rows)
         ordered = all(one[1] < other[0] for one, other in itertools.pairwise(spans))
         assert ordered == (way == "chunk")
@@ -259,8 +259,8 @@ def test_split_by_topic_parts_words():
     pool = banked([made], folds=1)
     mixed = {}
     for way in ("topic", "random"):
-        (plans,) = drawn(pool, "harvest", f"split_5_{way}", times=1)
-        shares = [np.mean(["apple" in pool.texts[row] for row in plan.rows]) for plan in plans]
+        (sampled,) = drawn(pool, "harvest", f"split_5_{way}", times=1)
+        shares = [np.mean(["apple" in pool.texts[row] for row in account.rows]) for account in sampled]
         mixed[way] = np.mean([min(share, 1 - share) for share in shares])
     assert mixed["topic"] < 0.02
     assert mixed["random"] > 0.3
@@ -268,12 +268,12 @@ def test_split_by_topic_parts_words():
 
 def test_products_have_two_to_six_purposes_with_revisits(pool):
     home = home_of(pool)
-    for (plan,) in drawn(pool, "product", "", size=at_most(400), times=20):
-        own = home[plan.rows]
+    for (account,) in drawn(pool, "product", "", size=at_most(400), times=20):
+        own = home[account.rows]
         names, counts = np.unique(own, return_counts=True)
-        assert 2 <= len(plan.corpora) <= 6
-        assert set(names) == set(plan.corpora)
-        assert counts[names == plan.corpora[0]] >= counts.max() - 0.05 * len(own)
+        assert 2 <= len(account.corpora) <= 6
+        assert set(names) == set(account.corpora)
+        assert counts[names == account.corpora[0]] >= counts.max() - 0.05 * len(own)
         switches = (own[1:] != own[:-1]).sum()
         assert switches < 0.3 * len(own)
     assert any(
@@ -283,27 +283,29 @@ def test_products_have_two_to_six_purposes_with_revisits(pool):
 
 
 def test_end_users_stay_with_their_prompts(pool):
-    some = [plan for (plan,) in drawn(pool, "multi_tenant", "", times=30)]
-    named = [plan for plan in some if plan.end_users is not None]
+    some = [account for (account,) in drawn(pool, "multi_tenant", "", times=30)]
+    named = [account for account in some if account.end_users is not None]
     assert 5 <= len(named) <= 25
-    for plan in named:
-        assert len(plan.end_users) == len(plan.rows)
-        assert len(set(plan.end_users)) >= 10
-        again = np.flatnonzero(np.diff(plan.rows) == 0)
-        assert all(plan.end_users[i] == plan.end_users[i + 1] for i in again), "who timed out tries again"
-    assert any(np.any(np.diff(plan.rows) == 0) for plan in named)
+    for account in named:
+        assert len(account.end_users) == len(account.rows)
+        assert len(set(account.end_users)) >= 10
+        again = np.flatnonzero(np.diff(account.rows) == 0)
+        assert all(account.end_users[i] == account.end_users[i + 1] for i in again), (
+            "who timed out tries again"
+        )
+    assert any(np.any(np.diff(account.rows) == 0) for account in named)
 
 
 def test_what_is_not_there_can_not_be_drawn():
     made = [corpus("A", "pool", 240), corpus("D", "shop", 80)]
-    ladder = AccountSampler(banked(made, folds=1), fold=None, size=most, seed=0)
-    able = {one for one in EVERY if ladder.can(*one)}
+    sampler = AccountSampler(banked(made, folds=1), fold=None, size=most, seed=0)
+    able = {one for one in EVERY if sampler.can(*one)}
     pure = {("harvest", rung) for rung in (*PURE, *MIXED)}
     assert able == {("task", ""), ("payload", ""), *pure}, "240 prompts can't be split over 5 accounts of 50"
     with pytest.raises(ConfigError, match="none to make an account of kind harvest split_5_chunk"):
-        ladder.draw("harvest", "split_5_chunk")
+        sampler.draw("harvest", "split_5_chunk")
     with pytest.raises(ConfigError, match=r"kind product$"):
-        ladder.draw("product")
+        sampler.draw("product")
 
 
 @pytest.fixture(scope="module")
@@ -314,41 +316,41 @@ def benchmark(pool):
 def test_benchmark_accounts_has_prefixes_of_whole_trajectories(pool, benchmark):
     home = home_of(pool)
     for account in range(len(benchmark.size)):
-        plan = benchmark.plans[benchmark.trajectory[account]]
+        sent = benchmark.sampled[benchmark.trajectory[account]]
         rows = benchmark.rows(account)
         assert len(rows) == benchmark.size[account]
-        assert rows.tolist() == plan.rows[: len(rows)].tolist()
+        assert rows.tolist() == sent.rows[: len(rows)].tolist()
         assert {pool.fold[str(name)] for name in home[rows]} == {
             int(benchmark.fold[benchmark.trajectory[account]])
         }
     assert set(benchmark.size.tolist()) == {50, 100, 250}
-    assert max(len(plan.rows) for plan in benchmark.plans) == 300
-    for t, plan in enumerate(benchmark.plans):
+    assert max(len(sent.rows) for sent in benchmark.sampled) == 300
+    for t, sent in enumerate(benchmark.sampled):
         judged = benchmark.size[benchmark.trajectory == t].tolist()
-        whole = [n for n in (50, 100, 250) if n <= len(plan.rows)]
-        assert judged == (whole[-1:] if plan.campaign >= 0 else whole)
+        whole = [n for n in (50, 100, 250) if n <= len(sent.rows)]
+        assert judged == (whole[-1:] if sent.campaign >= 0 else whole)
 
 
 def test_benchmark_accounts_has_every_kind_and_each_harvest_on_every_rung(pool, benchmark):
-    assert {(plan.kind, plan.rung) for plan in benchmark.plans} == set(EVERY)
+    assert {(account.kind, account.rung) for account in benchmark.sampled} == set(EVERY)
     for rung in ("in_order", "shuffled", "paced", *MIXED):
-        assert sorted(plan.corpora[0] for plan in benchmark.plans if plan.rung == rung) == sorted(
+        assert sorted(account.corpora[0] for account in benchmark.sampled if account.rung == rung) == sorted(
             pool.names("A", None)
         )
 
 
 def test_campaigns_have_numbers_of_their_own_over_all_folds(benchmark):
     facts: dict[int, set[tuple[object, ...]]] = {}
-    for fold, plan in zip(benchmark.fold.tolist(), benchmark.plans, strict=True):
-        if plan.campaign >= 0:
-            facts.setdefault(plan.campaign, set()).add((fold, plan.rung, plan.corpora))
+    for fold, account in zip(benchmark.fold.tolist(), benchmark.sampled, strict=True):
+        if account.campaign >= 0:
+            facts.setdefault(account.campaign, set()).add((fold, account.rung, account.corpora))
     assert len(facts) == 2 * len(SPLIT) * FOLDS
     assert all(len(fact) == 1 for fact in facts.values())
 
 
 def test_benchmark_accounts_hangs_on_its_seed(pool, benchmark):
     def rows(one):
-        return [plan.rows.tolist() for plan in one.plans]
+        return [account.rows.tolist() for account in one.sampled]
 
     assert rows(draw_benchmark_accounts(pool, accounts=60, repeats=1, longest=300, seed=4)) == rows(benchmark)
     assert rows(draw_benchmark_accounts(pool, accounts=60, repeats=1, longest=300, seed=6)) != rows(benchmark)

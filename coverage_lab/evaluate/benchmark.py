@@ -43,8 +43,8 @@ from coverage_lab.measures.ragged import bounded_runs
 from coverage_lab.progress import Progress, silent
 
 DETECTOR = "coverage_lab"
-#: The two halves: a harvester can change what its prompts say sooner than its need to cover.
-HALVES = {
+#: The detector with a part of its evidence only: a harvester can change what its prompts say sooner than its need to cover.
+ABLATIONS = {
     "content alone": tuple(part for part in PARTS if part != "shape"),
     "coverage shape alone": ("shape",),
 }
@@ -119,7 +119,7 @@ def run_benchmark(
     families = _families(pool, drawn)
     fold_of = drawn.fold[drawn.trajectory]
     folds = int(drawn.fold.max()) + 1
-    names = [DETECTOR, *HALVES, *CURVE, PROBE, *(baseline.name for baseline in baselines)]
+    names = [DETECTOR, *ABLATIONS, *CURVE, PROBE, *(baseline.name for baseline in baselines)]
     scores = {name: np.zeros(len(fold_of)) for name in names}
     archetype = np.full(len(fold_of), "", dtype="U32")
     p_value = np.ones(len(fold_of))
@@ -143,7 +143,7 @@ def run_benchmark(
         p_value[test] = card.p_value(card.score(card.points(held)), held.prompts)
         archetype[test] = [name for name, _ in card.likeliest(held)]
         scored = partial(fitted, archetypes=card.archetypes)
-        for name, parts in HALVES.items():
+        for name, parts in ABLATIONS.items():
             scores[name][test] = scored(labelled, parts=parts).log_odds(held)
         for name, part in CURVE.items():
             scores[name][test] = scored(_part_of(labelled, part, settings.seed)).log_odds(held)
@@ -155,16 +155,16 @@ def run_benchmark(
             scores[baseline.name][test] = score(_sample(parted, test, vectors, truth))
     progress("fold", folds, folds)
     progress("baselines", folds * len(baselines), folds * len(baselines))
-    plans = [drawn.plans[t] for t in drawn.trajectory]
+    sampled = [drawn.sampled[t] for t in drawn.trajectory]
     return ScoredAccounts(
         kind=truth.kind,
-        rung=np.array([plan.rung for plan in plans]),
+        rung=np.array([account.rung for account in sampled]),
         prompts=drawn.size,
-        corpora=tuple(plan.corpora for plan in plans),
+        corpora=tuple(account.corpora for account in sampled),
         cluster=truth.cluster,
         language=truth.language,
         fold=fold_of,
-        campaign=np.array([plan.campaign for plan in plans]),
+        campaign=np.array([account.campaign for account in sampled]),
         trajectory=drawn.trajectory,
         archetype=archetype,
         p_value=p_value,
@@ -274,23 +274,23 @@ def _novelty(parted: PartedAccounts, distinct: Distinct, progress: Progress) -> 
 
 def _families(pool: PromptPool, drawn: BenchmarkAccounts) -> list[frozenset[str]]:
     """Families of corpora that each account's prompts are from."""
-    plans = [frozenset(pool.cluster[name] for name in plan.corpora) for plan in drawn.plans]
-    return [plans[t] for t in drawn.trajectory]
+    sampled = [frozenset(pool.cluster[name] for name in account.corpora) for account in drawn.sampled]
+    return [sampled[t] for t in drawn.trajectory]
 
 
 def _truth(pool: PromptPool, drawn: BenchmarkAccounts) -> TrainingAccounts:
     """Label every account; the features are filled in fold by fold."""
-    plans = [drawn.plans[t] for t in drawn.trajectory]
-    spoken = [{pool.language[name] for name in plan.corpora} for plan in plans]
-    none = np.zeros((len(plans), 0))
+    sampled = [drawn.sampled[t] for t in drawn.trajectory]
+    spoken = [{pool.language[name] for name in account.corpora} for account in sampled]
+    none = np.zeros((len(sampled), 0))
     return TrainingAccounts(
         features=Features(none, {}, drawn.size),
-        kind=np.array([plan.kind for plan in plans]),
-        customer=np.array([f"{plan.kind}: {pool.cluster[plan.corpora[0]]}" for plan in plans]),
-        cluster=np.array([pool.cluster[plan.corpora[0]] for plan in plans]),
+        kind=np.array([account.kind for account in sampled]),
+        customer=np.array([f"{account.kind}: {pool.cluster[account.corpora[0]]}" for account in sampled]),
+        cluster=np.array([pool.cluster[account.corpora[0]] for account in sampled]),
         fold=drawn.fold[drawn.trajectory],
         language=np.array([next(iter(tongues)) if len(tongues) == 1 else "" for tongues in spoken]),
-        pure=np.array([plan.rung in PURE for plan in plans]),
+        pure=np.array([account.rung in PURE for account in sampled]),
     )
 
 
@@ -301,9 +301,9 @@ def _training(
     rng = np.random.default_rng(settings.seed if fold is None else (settings.seed, fold))
     outside = drawn.fold[drawn.trajectory] != fold
     chosen: list[NDArray[np.int64]] = []
-    order = rng.permutation(len(drawn.plans))
+    order = rng.permutation(len(drawn.sampled))
     used = 0
-    starts = np.searchsorted(drawn.trajectory, np.arange(len(drawn.plans) + 1))
+    starts = np.searchsorted(drawn.trajectory, np.arange(len(drawn.sampled) + 1))
     for t in order:
         rows = np.arange(starts[t], starts[t + 1])
         if not len(rows) or not outside[rows[0]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate.prompt_pool import PromptPool
-from coverage_lab.evaluate.sampler import LEAST, MIXED, PURE, SPLIT, AccountSampler, Plan
+from coverage_lab.evaluate.sampler import LEAST, MIXED, PURE, SPLIT, AccountSampler, SampledAccount
 from coverage_lab.progress import Progress, silent
 
 #: Sizes at which accounts are judged; one of 700 prompts is judged at its first 50, 100, 250 and 500.
@@ -30,7 +30,7 @@ class BenchmarkAccounts:
 
     Attributes
     ----------
-    plans : tuple of Plan
+    sampled : tuple of SampledAccount
         The trajectories; those of a campaign number share a harvest, whatever their fold.
     fold : int64 (T,)
         Fold of each trajectory.
@@ -38,14 +38,14 @@ class BenchmarkAccounts:
         Each account is the first `size` prompts of a trajectory.
     """
 
-    plans: tuple[Plan, ...]
+    sampled: tuple[SampledAccount, ...]
     fold: NDArray[np.int64]
     trajectory: NDArray[np.int64]
     size: NDArray[np.int64]
 
     def rows(self, account: int) -> NDArray[np.int64]:
         """Rows of the pool that an account sent, in order."""
-        rows: NDArray[np.int64] = self.plans[self.trajectory[account]].rows[: self.size[account]]
+        rows: NDArray[np.int64] = self.sampled[self.trajectory[account]].rows[: self.size[account]]
         return rows
 
 
@@ -83,11 +83,11 @@ def draw_benchmark_accounts(
     if longest < sizes[0]:
         raise ConfigError(f"longest: expected at least {sizes[0]}, got {longest}")
     folds = max(pool.fold.values()) + 1
-    plans: list[Plan] = []
+    sampled: list[SampledAccount] = []
     fold_of: list[int] = []
     campaigns = 0
     for fold in range(folds):
-        ladder = AccountSampler(pool, fold=fold, size=lambda _, most: min(most, longest), seed=seed)
+        sampler = AccountSampler(pool, fold=fold, size=lambda _, most: min(most, longest), seed=seed)
         small = AccountSampler(pool, fold=fold, size=lambda _, most: min(most, 100), seed=seed + 1)
         wanted: list[tuple[str, str, int]] = [
             (kind, "", max(1, round(share * accounts / folds)))
@@ -95,31 +95,33 @@ def draw_benchmark_accounts(
         ]
         harvests = len(pool.names("A", fold)) * repeats
         wanted += [("harvest", rung, harvests) for rung in (*PURE, *MIXED)]
-        drawn: list[Plan] = []
+        drawn: list[SampledAccount] = []
         for kind, rung, count in wanted:
-            if ladder.can(kind, rung):
-                drawn += [plan for _ in range(count) for plan in ladder.draw(kind, rung)]
+            if sampler.can(kind, rung):
+                drawn += [account for _ in range(count) for account in sampler.draw(kind, rung)]
         for rung in SPLIT:
             if small.can("harvest", rung):
                 for _ in range(_CAMPAIGNS):
                     campaigns += 1
-                    drawn += [replace(plan, campaign=campaigns) for plan in small.draw("harvest", rung)]
-        plans += drawn
+                    drawn += [replace(account, campaign=campaigns) for account in small.draw("harvest", rung)]
+        sampled += drawn
         fold_of += [fold] * len(drawn)
         progress("draw accounts", fold + 1, folds)
-    kept = [i for i, plan in enumerate(plans) if len(plan.rows) >= max(sizes[0], LEAST)]
-    plans = [plans[i] for i in kept]
-    if not any(plan.kind == "harvest" for plan in plans) or all(plan.kind == "harvest" for plan in plans):
+    kept = [i for i, account in enumerate(sampled) if len(account.rows) >= max(sizes[0], LEAST)]
+    sampled = [sampled[i] for i in kept]
+    if not any(account.kind == "harvest" for account in sampled) or all(
+        account.kind == "harvest" for account in sampled
+    ):
         raise ConfigError(f"corpora: expected harvests (A) and task use (D) of at least {LEAST} prompts")
     trajectory, size = [], []
-    for i, plan in enumerate(plans):
-        reached = [n for n in sizes if n <= len(plan.rows)]
+    for i, account in enumerate(sampled):
+        reached = [n for n in sizes if n <= len(account.rows)]
         # One account of a split harvest is what it is: it is judged once, by all that it sent.
-        for n in reached[-1:] if plan.campaign >= 0 else reached:
+        for n in reached[-1:] if account.campaign >= 0 else reached:
             trajectory.append(i)
             size.append(n)
     return BenchmarkAccounts(
-        tuple(plans),
+        tuple(sampled),
         np.array([fold_of[i] for i in kept], dtype=np.int64),
         np.array(trajectory, dtype=np.int64),
         np.array(size, dtype=np.int64),

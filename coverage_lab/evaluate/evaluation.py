@@ -18,9 +18,9 @@ from coverage_lab.encoders import Encoder, load_encoder
 from coverage_lab.errors import ConfigError, OutputError
 from coverage_lab.evaluate.baselines import BASELINES, Baseline
 from coverage_lab.evaluate.benchmark import (
+    ABLATIONS,
     CURVE,
     DETECTOR,
-    HALVES,
     PROBE,
     BenchmarkSettings,
     check_training,
@@ -119,7 +119,7 @@ def evaluate_corpora(
             versions=_versions(),
             options=_options(config, precision=model.precision),
             detector=DETECTOR,
-            variants=(*HALVES, *CURVE),
+            variants=(*ABLATIONS, *CURVE),
             probes=(PROBE,),
         ),
         seed=seed,

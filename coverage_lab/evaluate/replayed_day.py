@@ -12,7 +12,7 @@ import pyarrow as pa
 from coverage_lab.errors import ConfigError
 from coverage_lab.evaluate.corpora import load_corpora
 from coverage_lab.evaluate.prompt_pool import PromptPool, build_prompt_pool
-from coverage_lab.evaluate.sampler import MIXED, AccountSampler, Plan
+from coverage_lab.evaluate.sampler import MIXED, AccountSampler, SampledAccount
 from coverage_lab.progress import Progress, silent
 from coverage_lab.simulate import SimulatedDay
 
@@ -67,32 +67,34 @@ def day_of_corpora(
         fold=dict.fromkeys((c.name for c in corpora), 0),
         cluster={c.name: c.name for c in corpora},
     )
-    ladder = AccountSampler(pool, fold=None, size=_size, seed=seed)
-    mix = {kind: share for kind, share in DAY_MIX.items() if ladder.can(*kind)}
-    planned: list[Plan] = []
+    sampler = AccountSampler(pool, fold=None, size=_size, seed=seed)
+    mix = {kind: share for kind, share in DAY_MIX.items() if sampler.can(*kind)}
+    sampled: list[SampledAccount] = []
     for kind, share in mix.items():
-        wanted = len(planned) + max(1, round(accounts * share / sum(mix.values())))
-        while len(planned) < wanted:
-            planned += ladder.draw(*kind)
-        progress("plan accounts", len(planned), accounts)
+        wanted = len(sampled) + max(1, round(accounts * share / sum(mix.values())))
+        while len(sampled) < wanted:
+            sampled += sampler.draw(*kind)
+        progress("draw accounts", len(sampled), accounts)
     # Accounts are numbered in their order: it must not tell who is who.
-    order = np.random.default_rng((seed, 1)).permutation(len(planned))
-    return traffic_of(pool, [planned[i] for i in order], date=date, seed=seed)
+    order = np.random.default_rng((seed, 1)).permutation(len(sampled))
+    return traffic_of(pool, [sampled[i] for i in order], date=date, seed=seed)
 
 
-def traffic_of(pool: PromptPool, planned: Sequence[Plan], *, date: datetime.date, seed: int) -> SimulatedDay:
-    """Give planned accounts their times; traffic is sorted by time, ready for `coverage-lab run`."""
+def traffic_of(
+    pool: PromptPool, sampled: Sequence[SampledAccount], *, date: datetime.date, seed: int
+) -> SimulatedDay:
+    """Give sampled accounts their times; traffic is sorted by time, ready for `coverage-lab run`."""
     rng = np.random.default_rng(seed)
     midnight = int(datetime.datetime.combine(date, datetime.time(), datetime.UTC).timestamp() * 1e6)
     ids: list[str] = []
     prompts: list[str] = []
     users: list[str | None] = []
     times = []
-    for number, plan in enumerate(planned):
-        size = len(plan.rows)
+    for number, account in enumerate(sampled):
+        size = len(account.rows)
         ids += [_name(number)] * size
-        prompts += [pool.texts[row] for row in plan.rows]
-        users += plan.end_users or [None] * size
+        prompts += [pool.texts[row] for row in account.rows]
+        users += account.end_users or [None] * size
         times.append(np.sort(rng.integers(0, 86_400_000_000, size)))
     stamps = midnight + np.concatenate(times)
     table = pa.table(
@@ -105,12 +107,13 @@ def traffic_of(pool: PromptPool, planned: Sequence[Plan], *, date: datetime.date
     )
     truth = pa.table(
         {
-            "account_id": [_name(number) for number in range(len(planned))],
-            "kind": [_told(plan) for plan in planned],
+            "account_id": [_name(number) for number in range(len(sampled))],
+            "kind": [_told(account) for account in sampled],
             "group": pa.array(
-                [f"campaign-{plan.campaign}" if plan.campaign >= 0 else None for plan in planned], pa.string()
+                [f"campaign-{account.campaign}" if account.campaign >= 0 else None for account in sampled],
+                pa.string(),
             ),
-            "corpora": [list(plan.corpora) for plan in planned],
+            "corpora": [list(account.corpora) for account in sampled],
         }
     )
     return SimulatedDay(traffic=table.take(pa.array(np.argsort(stamps, kind="stable"))), truth=truth)
@@ -120,8 +123,8 @@ def _name(number: int) -> str:
     return f"acct-{number:05d}"
 
 
-def _told(plan: Plan) -> str:
+def _told(account: SampledAccount) -> str:
     """Kind of account in the words of the truth table."""
-    if plan.campaign >= 0:
+    if account.campaign >= 0:
         return "split_harvest"
-    return "mixed_harvest" if plan.rung in MIXED else plan.kind
+    return "mixed_harvest" if account.rung in MIXED else account.kind

@@ -166,6 +166,10 @@ class Results(_Frozen):
         """`at` the headline's size; empty where no size has harvests and innocent accounts."""
         return [] if self.headline_size is None else self.at(self.headline_size)
 
+    def growth_of(self, method: str) -> DetectionDelay | None:
+        """Return how soon a method finds what grows; None where that was not measured."""
+        return next((each for each in self.growth if each.method == method), None)
+
     def best_baseline(self) -> str | None:
         """The baseline with the highest TPR at 1% FPR, then AUROC, at the headline's size."""
         return next((each.method for each in self.headline() if each.role == "baseline"), None)

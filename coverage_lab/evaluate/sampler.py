@@ -1,4 +1,4 @@
-"""PromptPool → accounts whose truth is known: seven benign kinds, and harvests on a ladder of disguises.
+"""PromptPool → accounts whose truth is known: seven benign kinds, and harvests more and less disguised.
 
 An account is a list of rows of the pool, in the order of its time. Nothing here looks at vectors, so the
 accounts are the same for every encoder.
@@ -40,8 +40,8 @@ _DAYS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """One account to be.
+class SampledAccount:
+    """One account that was drawn from the corpora.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class AccountSampler:
         needed = ("harvest", "task") if rung in MIXED else (kind,)
         return all(self._sources[source] for source in needed)
 
-    def draw(self, kind: str, rung: str = "") -> list[Plan]:
+    def draw(self, kind: str, rung: str = "") -> list[SampledAccount]:
         """Draw one account; a split harvest comes whole, as all of its accounts.
 
         Parameters
@@ -132,15 +132,17 @@ class AccountSampler:
         if kind == "multi_tenant":
             return [self._multi_tenant()]
         if kind == "harvest":
-            plan = self._pure(rung)
+            account = self._pure(rung)
         elif kind == "product":
-            plan = self._product()
+            account = self._product()
         else:
             name, rows = self._next(kind)
             in_order = {"person": 1.0, "evaluation_run": 1.0, "task": 0.3}.get(kind, 0.5)
             wanted = self._size(self._rng, len(rows))
-            plan = Plan(kind, "", (name,), self._taken(rows, wanted, in_order=self._rng.random() < in_order))
-        return [plan if kind == "person" else replace(plan, rows=self._retried(plan.rows))]
+            account = SampledAccount(
+                kind, "", (name,), self._taken(rows, wanted, in_order=self._rng.random() < in_order)
+            )
+        return [account if kind == "person" else replace(account, rows=self._retried(account.rows))]
 
     def _next(self, source: str, *, least: int = LEAST) -> tuple[str, Rows]:
         """Take the corpora in turn from a random first one, so that few accounts reach all of them."""
@@ -169,7 +171,7 @@ class AccountSampler:
         places: NDArray[np.int64] = np.maximum.accumulate(np.where(again, 0, np.arange(size)))
         return places
 
-    def _product(self) -> Plan:
+    def _product(self) -> SampledAccount:
         """Two to six purposes, each taken up again and again for a while."""
         purposes = dict(self._next("task") for _ in range(int(self._rng.integers(2, 7))))
         streams = [self._rng.permutation(rows) for rows in purposes.values()]
@@ -188,9 +190,9 @@ class AccountSampler:
         names = list(purposes)
         # It counts for the purpose that it has most of.
         used = [names[i] for i in np.argsort(-taken, kind="stable") if taken[i]]
-        return Plan("product", "", tuple(used), np.array(rows, dtype=np.int64))
+        return SampledAccount("product", "", tuple(used), np.array(rows, dtype=np.int64))
 
-    def _multi_tenant(self) -> Plan:
+    def _multi_tenant(self) -> SampledAccount:
         """One to three chat services behind one account; half of them say who spoke."""
         services = dict(self._next("multi_tenant") for _ in range(int(self._rng.integers(1, 4))))
         pool = np.concatenate(list(services.values()))
@@ -202,9 +204,9 @@ class AccountSampler:
         sent = self._sent(len(rows))
         if end_users is not None:
             end_users = tuple(end_users[place] for place in sent)
-        return Plan("multi_tenant", "", tuple(services), rows[sent], end_users=end_users)
+        return SampledAccount("multi_tenant", "", tuple(services), rows[sent], end_users=end_users)
 
-    def _pure(self, rung: str) -> Plan:
+    def _pure(self, rung: str) -> SampledAccount:
         name, rows = self._next("trace_template" if rung == "trace_template" else "harvest")
         if rung == "deduplicated":
             for _ in self._sources["harvest"]:
@@ -219,7 +221,7 @@ class AccountSampler:
             taken = np.concatenate([days[day] for day in self._rng.permutation(_DAYS)])
         else:
             taken = self._taken(rows, wanted, in_order=rung == "in_order")
-        return Plan("harvest", rung, (name,), taken)
+        return SampledAccount("harvest", rung, (name,), taken)
 
     def _first_openings(self, rows: Rows) -> NDArray[np.bool_]:
         """Mark prompts whose first five words no earlier one has: what a harvester's filter leaves."""
@@ -231,7 +233,7 @@ class AccountSampler:
             seen.add(opening)
         return kept
 
-    def _mixed(self, rung: str) -> Plan:
+    def _mixed(self, rung: str) -> SampledAccount:
         """Mix a harvest at random into the ordinary traffic of one purpose; each repeats its own prompts."""
         share = MIXED[rung] / 100
         name, pool = self._next("harvest")
@@ -244,9 +246,9 @@ class AccountSampler:
         harvested[self._rng.permutation(size)[: size - ordinary]] = True
         rows[harvested] = self._retried(self._taken(pool, size - ordinary, in_order=False))
         rows[~harvested] = self._retried(self._taken(cover, ordinary, in_order=False))
-        return Plan("harvest", rung, (name, cover_name), rows)
+        return SampledAccount("harvest", rung, (name, cover_name), rows)
 
-    def _split(self, rung: str) -> list[Plan]:
+    def _split(self, rung: str) -> list[SampledAccount]:
         """Deal one harvest to many accounts: at random, in chunks of the file, or topic by topic."""
         parts, way = _parts(rung), rung.split("_")[2]
         name, rows = self._next("harvest", least=LEAST * parts)
@@ -261,7 +263,8 @@ class AccountSampler:
         self._campaigns += 1
         return [
             replace(
-                Plan("harvest", rung, (name,), self._retried(rows[share == part])), campaign=self._campaigns
+                SampledAccount("harvest", rung, (name,), self._retried(rows[share == part])),
+                campaign=self._campaigns,
             )
             for part in range(parts)
             if (share == part).any()

@@ -26,7 +26,7 @@ from coverage_lab.evaluate.results import (
     RunDescription,
     Size,
 )
-from coverage_lab.evaluate.scored_accounts import APART_KINDS, ScoredAccounts, ladder_order
+from coverage_lab.evaluate.scored_accounts import APART_KINDS, ScoredAccounts, disguise_order
 
 HEADLINE_SIZE = 1_000
 REPLICATES = 200
@@ -189,7 +189,7 @@ class _AtSize:
             tpr_by_rung=tuple(
                 sorted(
                     self._rows(self.accounts.rung, harvest, over, even=True),
-                    key=lambda row: ladder_order(row.name),
+                    key=lambda row: disguise_order(row.name),
                 )
             ),
             tpr_by_ordinary_percent=self._by_ordinary_share(over),
@@ -245,7 +245,7 @@ class _AtSize:
         rows = []
         split = self.accounts.campaign >= 0
         fpr = float(over[self.benign].mean())
-        for rung in sorted(np.unique(self.accounts.rung[split]).tolist(), key=ladder_order):
+        for rung in sorted(np.unique(self.accounts.rung[split]).tolist(), key=disguise_order):
             mine = split & (self.accounts.rung == rung)
             shares = metrics.campaign_shares(self.accounts.campaign[mine], over[mine], fpr=fpr)
             if shares is not None:

@@ -1,4 +1,4 @@
-"""Scored accounts of a made-up benchmark run: harvests on a ladder, innocent accounts of all kinds."""
+"""Scored accounts of a made-up benchmark run: harvests in every disguise, innocent accounts of all kinds."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Accounts:
 
 
 def day(*, innocent: int = 1000, sizes: tuple[int, ...] = SIZES, hostile: bool = True) -> ScoredAccounts:
-    """A benchmark's worth: harvests of six corpora on a ladder, innocent accounts of all kinds."""
+    """A benchmark's worth: harvests of six corpora in every disguise, innocent accounts of all kinds."""
     accounts = Accounts()
     truth: list[float] = []
     rng = np.random.default_rng(1)
