@@ -43,7 +43,7 @@ from coverage_lab.measures.ragged import bounded_runs
 from coverage_lab.progress import Progress, silent
 
 DETECTOR = "coverage_lab"
-#: The detector with a part of its evidence only: a harvester can change what its prompts say sooner than its need to cover.
+#: The detector with half of its evidence: a harvester can change what it says sooner than its need to cover.
 ABLATIONS = {
     "content alone": tuple(part for part in PARTS if part != "shape"),
     "coverage shape alone": ("shape",),
