@@ -33,7 +33,7 @@ class Checkpoint(Protocol):
         ...
 
 
-def unwatched(step: str) -> None:
+def no_checkpoint(step: str) -> None:
     """Let every step be taken."""
 
 

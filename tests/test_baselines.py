@@ -27,7 +27,7 @@ from coverage_lab.evaluate.baselines import (
     Vendi,
     Volume,
 )
-from coverage_lab.evaluate.baselines.account_vectors import account_vectors, thinned
+from coverage_lab.evaluate.baselines.account_vectors import account_vectors, drawn_rows
 from coverage_lab.evaluate.baselines.mmd import median_distance
 from coverage_lab.evaluate.baselines.ordinary import ordinary_vectors
 from coverage_lab.evaluate.baselines.prada import non_normality
@@ -180,12 +180,12 @@ class TestGathering:
 
     def test_thinning_keeps_order_and_draws_no_row_twice(self):
         rows = np.arange(100, 400, dtype=np.int64)
-        kept = thinned(rows, 50, seed=0)
+        kept = drawn_rows(rows, 50, seed=0)
         assert kept.size == 50
         assert np.all(np.diff(kept) > 0)
-        assert np.any(kept != thinned(rows, 50, seed=1))
-        np.testing.assert_array_equal(thinned(rows, None, seed=0), rows)
-        np.testing.assert_array_equal(thinned(rows, 300, seed=0), rows)
+        assert np.any(kept != drawn_rows(rows, 50, seed=1))
+        np.testing.assert_array_equal(drawn_rows(rows, None, seed=0), rows)
+        np.testing.assert_array_equal(drawn_rows(rows, 300, seed=0), rows)
 
     def test_ordinary_traffic_is_balanced_by_weight_not_by_volume(self):
         # Account 0 has 50 times the prompts of account 1 and a third of its weight.

@@ -16,7 +16,7 @@ from coverage_lab.encoders.packaged import MAX_CHARACTERS
 from coverage_lab.encoders.packed.recognise import BertShape
 from coverage_lab.encoders.tokenizer import Tokenizer
 from coverage_lab.encoders.tokens import Tokens, ahead
-from coverage_lab.encoders.windows import fetched, spans
+from coverage_lab.encoders.windows import spans, to_host
 
 #: Texts that are tokenized, sorted by length and searched for duplicates together.
 WINDOW = {"cpu": 1_024, "cuda": 8_192}
@@ -117,7 +117,7 @@ class TokenEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows, shape ``(len(texts), dim)``."""
-        return fetched(self.encode_windows(texts), rows=len(texts), dim=self.dim)
+        return to_host(self.encode_windows(texts), rows=len(texts), dim=self.dim)
 
     def encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[range, torch.Tensor]]:
         """Yield ``(rows, their unit rows as float32 on the device)`` window by window, in order.

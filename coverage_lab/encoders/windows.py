@@ -17,7 +17,7 @@ def spans(count: int, size: int) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def fetched(windows: Iterable[tuple[range, torch.Tensor]], *, rows: int, dim: int) -> NDArray[np.float32]:
+def to_host(windows: Iterable[tuple[range, torch.Tensor]], *, rows: int, dim: int) -> NDArray[np.float32]:
     """Return the rows of all windows as one array on the host, ``(rows, dim)``.
 
     Each is fetched one window late: a GPU works on the next while the host waits for this one.

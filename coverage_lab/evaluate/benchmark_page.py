@@ -19,13 +19,12 @@ from coverage_lab.evaluate.tables import (
     interval_text,
     number,
     other_sizes,
-    shown,
     size_name,
     tpr_text,
 )
 from coverage_lab.plotting.figure import Spec
 from coverage_lab.plotting.html_file import asset, environment, plotly_js, policy, write_whole
-from coverage_lab.untrusted.text import json_for_script
+from coverage_lab.untrusted.text import escaped, json_for_script
 
 _TEMPLATES = "coverage_lab.evaluate"
 
@@ -59,7 +58,7 @@ def _page(results: Results) -> str:
     second = _at_headline(results, baseline)
     specs = {} if first is None else _specs(results, first, second)
     templates = environment(_TEMPLATES)
-    templates.filters |= {"shown": shown, "percent": lambda share: f"{100 * share:.1f}%"}
+    templates.filters |= {"escaped": escaped, "percent": lambda share: f"{100 * share:.1f}%"}
     return templates.get_template("benchmark.html.j2").render(
         title=headline_title(results),
         caption=caption(results),

@@ -26,7 +26,7 @@ class Low(BaseModel):
     shares: tuple[float, ...]
 
 
-class Discoveries(BaseModel):
+class KnownDiscoveries(BaseModel):
     """Accounts with q at most `RATE` among all ordinary accounts and pure harvests of one size."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +46,7 @@ class PValues(BaseModel):
     harvests: Low
     by_kind: tuple[Low, ...]
     by_language: tuple[Low, ...] = Field(description="of five customers or more; '' = several or unknown")
-    discoveries: Discoveries
+    discoveries: KnownDiscoveries
 
 
 def p_values_at(scored: ScoredAccounts, size: int) -> PValues:
@@ -75,7 +75,7 @@ def p_values_at(scored: ScoredAccounts, size: int) -> PValues:
         harvests=low("harvests", mine.pure),
         by_kind=tuple(kinds),
         by_language=tuple(row for row in tongues if row.customers >= 5),
-        discoveries=Discoveries(
+        discoveries=KnownDiscoveries(
             found=int(found.sum()),
             ordinary=false,
             false_share=round(false / int(found.sum()), 6) if found.any() else None,

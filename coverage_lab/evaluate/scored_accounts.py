@@ -175,7 +175,7 @@ class ScoredAccounts:
 
 
 def disguise_order(rung: str) -> tuple[int, tuple[int, ...], str]:
-    """Return what sorts rungs: pure ones, then mixtures and splits, each by their numbers, then all others."""
+    """Return what sorts rungs: pure ones, then mixtures and splits by their numbers, then all others."""
     numbers = tuple(int(part) for part in re.findall(r"[0-9]{1,9}", rung))
     if rung in PURE_RUNGS:
         return 0, (PURE_RUNGS.index(rung),), rung

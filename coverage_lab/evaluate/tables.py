@@ -7,11 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coverage_lab.evaluate.results import REPLAYED, Figures, Interval, Results
-
-
-def shown(name: str) -> str:
-    r"""`name` with everything that can't be seen, or would steer a terminal, as ``\x..``, ``\u....``."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
+from coverage_lab.untrusted.text import escaped
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -89,7 +85,7 @@ def table(results: Results) -> Table:
         drawn.add_column(f"@1%\n{size_name(size)}", justify="right", no_wrap=True)
     for each in results.headline():
         drawn.add_row(
-            Text(shown(each.method), style="bold" if each.role == "detector" else ""),
+            Text(escaped(each.method), style="bold" if each.role == "detector" else ""),
             _stacked(number(each.auroc, 3), each.auroc_interval, 3),
             _stacked(number(each.tpr_1pct), each.tpr_1pct_interval, 2),
             number(each.tpr_01pct),

@@ -17,7 +17,7 @@ from coverage_lab.detect.judge import with_q_values
 from coverage_lab.files.manifest import Discoveries
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.external_sort import column_of, write_sorted
-from coverage_lab.progress import Checkpoint, unwatched
+from coverage_lab.progress import Checkpoint, no_checkpoint
 from coverage_lab.schema import ACCOUNTS, CELLS, CURVES, FLAGS, QUARANTINE
 
 #: Share of false ones among the discoveries, on average, at which a run counts its discoveries.
@@ -38,7 +38,7 @@ def gather(
     parts: Sequence[Path],
     config: DetectConfig,
     *,
-    checkpoint: Checkpoint = unwatched,
+    checkpoint: Checkpoint = no_checkpoint,
 ) -> None:
     """Put the parts' tables together in the output folder.
 

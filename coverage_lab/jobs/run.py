@@ -47,7 +47,7 @@ from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart
 from coverage_lab.jobs.ray.bucket_stage import work_on_ray
 from coverage_lab.jobs.ray.cluster import ray_cluster
 from coverage_lab.platforms import check_platform, peak_memory_mb
-from coverage_lab.progress import Checkpoint, Progress, silent, unwatched
+from coverage_lab.progress import Checkpoint, Progress, no_checkpoint, silent
 from coverage_lab.report import write_report
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
 from coverage_lab.state.day import DayRun, StateDay, prompts_of
@@ -85,7 +85,7 @@ def run_job(
     overwrite: bool = False,
     state: StateDay | None = None,
     progress: Progress = silent,
-    checkpoint: Checkpoint = unwatched,
+    checkpoint: Checkpoint = no_checkpoint,
 ) -> Manifest:
     """Run the main job.
 

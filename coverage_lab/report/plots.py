@@ -140,7 +140,7 @@ def _curve(x: list[int], y: list[float], line: words.Line, *, width: float) -> S
     }
 
 
-def rows_of(curves: pa.Table, account_id: str, level: str) -> pa.Table:
+def account_rows(curves: pa.Table, account_id: str, level: str) -> pa.Table:
     """Rows of one account at one level, of `schema.CURVES` or `schema.CELLS`."""
     return curves.filter((pc.field("account_id") == account_id) & (pc.field("level") == level))
 
@@ -169,7 +169,7 @@ def growth_figure(curves: pa.Table, account_id: str, level: str) -> go.Figure:
     """
     if level not in LEVELS:
         raise CoverageLabError(f"level: expected one of {', '.join(LEVELS)}, got {visible(str(level))!r}")
-    rows = rows_of(curves, account_id, level)
+    rows = account_rows(curves, account_id, level)
     if rows.num_rows == 0:
         raise CoverageLabError(
             f"account_id: expected an account with a growth curve at level {level}, "

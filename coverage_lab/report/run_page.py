@@ -209,7 +209,7 @@ def _flagged(
     specs = {}
     for flag in chosen:
         account_id = flag["account_id"]
-        by_level = {level: plots.rows_of(curves, account_id, level) for level in LEVELS}
+        by_level = {level: plots.account_rows(curves, account_id, level) for level in LEVELS}
         growth = {level: plots.growth_spec(part) for level, part in by_level.items() if part.num_rows}
         view = flagged_account(
             flag,

@@ -19,7 +19,7 @@ from coverage_lab.errors import CoverageLabError
 from coverage_lab.files.table_rows import Rows, codes, count, numbers, rows_at
 from coverage_lab.report import words
 from coverage_lab.report.accounts_view import defined, evidence, facts, flag_order
-from coverage_lab.report.plots import rows_of
+from coverage_lab.report.plots import account_rows
 from coverage_lab.schema import LEVEL_WORDS, LEVELS
 from coverage_lab.untrusted.text import JOINERS, shortened, visible
 
@@ -165,9 +165,9 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
     ]
     for level in LEVELS:
         parts.append(Text(f"\n{level.capitalize()} level: {LEVEL_WORDS[level]}", style="bold"))
-        curve = rows_of(curves, account_id, level).sort_by("n")
+        curve = account_rows(curves, account_id, level).sort_by("n")
         parts.append(_growth(curve) if curve.num_rows else Text("  no growth curve recorded"))
-        mine = rows_of(cells, account_id, level).to_pylist()
+        mine = account_rows(cells, account_id, level).to_pylist()
         parts.append(_cells(mine) if mine else Text("  no cell recorded"))
     parts.append(
         Text(
@@ -192,8 +192,8 @@ def account_as_json(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
     account_id = account_row["account_id"]
     found = {
         "account": dict(account_row),
-        "curves": [row for level in LEVELS for row in rows_of(curves, account_id, level).to_pylist()],
-        "cells": [row for level in LEVELS for row in rows_of(cells, account_id, level).to_pylist()],
+        "curves": [row for level in LEVELS for row in account_rows(curves, account_id, level).to_pylist()],
+        "cells": [row for level in LEVELS for row in account_rows(cells, account_id, level).to_pylist()],
     }
     # orjson writes what is not finite as null, and ids of any kind as UTF-8.
     return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode()

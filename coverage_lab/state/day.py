@@ -22,7 +22,7 @@ from coverage_lab.errors import OutputError
 from coverage_lab.files.atomic import read_value, write_value
 from coverage_lab.files.manifest import InputFile, StateRead, StateUsed, StateWindow
 from coverage_lab.files.output_folder import OutputFolder
-from coverage_lab.progress import Checkpoint, unwatched
+from coverage_lab.progress import Checkpoint, no_checkpoint
 from coverage_lab.schema import STATES_VERSION
 from coverage_lab.state.errors import table_errors
 from coverage_lab.state.files import Read, read_states
@@ -213,7 +213,9 @@ class DayRun:
                 f"{self._table.url} any more; give another folder to count it again"
             )
 
-    def commit(self, parts: Sequence[Path], *, placed: bool, checkpoint: Checkpoint = unwatched) -> StateUsed:
+    def commit(
+        self, parts: Sequence[Path], *, placed: bool, checkpoint: Checkpoint = no_checkpoint
+    ) -> StateUsed:
         """Put the day into the table in one commit, unless it is there; returns the manifest's part.
 
         Parameters

@@ -68,7 +68,12 @@ def shown(text: object, limit: int = 200) -> str:
     """Untrusted text on one line: control characters escaped, the rest of a long text cut off."""
     raw = str(text)
     short = raw if len(raw) <= limit else raw[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in short)
+    return escaped(short)
+
+
+def escaped(text: str) -> str:
+    r"""Untrusted text, all of it; what can't be seen or would steer a terminal as ``\x..``, ``\u....``."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from coverage_lab.config import RunConfig
 from coverage_lab.detect import Judge
 from coverage_lab.detect.scorecard import load_scorecard
 from coverage_lab.jobs import StateDay, run_job
-from coverage_lab.progress import silent, unwatched
+from coverage_lab.progress import no_checkpoint, silent
 from coverage_lab.schema import TRAFFIC
 from coverage_lab.state.store import StateStore, storage_options
 from coverage_lab.state.table import Binding, StateTable
@@ -93,7 +93,7 @@ def days(tmp_path_factory):
     ]
 
 
-def count(file, out, state, n, config=CONFIG, *, progress=silent, checkpoint=unwatched, **options):
+def count(file, out, state, n, config=CONFIG, *, progress=silent, checkpoint=no_checkpoint, **options):
     wanted = StateDay(state, day_number(n), **options)
     return run_job(file, out, config, state=wanted, progress=progress, checkpoint=checkpoint)
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from coverage_lab.encoders.packed.attention import Attention, PackedLayout
-from coverage_lab.encoders.packed.linear import Linear, OneDnnLinear, PlainLinear, one_dnn_has
+from coverage_lab.encoders.packed.linear import LinearLayer, OneDnnLinear, PlainLinear, one_dnn_has
 from coverage_lab.encoders.packed.recognise import BertShape
 
 #: Fewest rows of a matrix product on a CPU. Below 12 rows float32 products take another path, whose last bits
@@ -31,11 +31,11 @@ class _Norm:
 class _Layer:
     """One transformer layer; queries, keys and values come from one product."""
 
-    qkv: Linear
-    output: Linear
+    qkv: LinearLayer
+    output: LinearLayer
     output_norm: _Norm
-    up: Linear
-    down: Linear
+    up: LinearLayer
+    down: LinearLayer
     down_norm: _Norm
 
     def after_attention(self, mixed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ class PackedBert:
         self._min_rows = MIN_ROWS if device == "cpu" else 0
         one_dnn = device == "cpu" and one_dnn_has(dtype) and compile_with is None
 
-        def linear(*names: str) -> Linear:
+        def linear(*names: str) -> LinearLayer:
             weight, bias = (
                 torch.cat([weights[f"{name}.{part}"] for name in names]).to(device, dtype)
                 for part in ("weight", "bias")

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 
-class Linear(Protocol):
+class LinearLayer(Protocol):
     """y = x Wᵀ + b, in two variants that save a pass over memory where the library can fuse it."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from coverage_lab.encoders.static.head import POSITIVE_LEVELS, SIGNED_LEVELS, TI
 from coverage_lab.encoders.static.pieces import BEGINNING, END, Pieces
 from coverage_lab.encoders.static.table import RECIPE_ID, Table
 from coverage_lab.encoders.tokens import Tokens, ahead
-from coverage_lab.encoders.windows import fetched, spans
+from coverage_lab.encoders.windows import spans, to_host
 
 #: Prompts at once; more keep a GPU no busier.
 _WINDOW = 16_384
@@ -54,7 +54,7 @@ class DeviceStaticEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows, shape ``(len(texts), dim)``."""
-        return fetched(self.encode_windows(texts), rows=len(texts), dim=self.dim)
+        return to_host(self.encode_windows(texts), rows=len(texts), dim=self.dim)
 
     def encode_windows(self, texts: Sequence[str]) -> Iterator[tuple[range, torch.Tensor]]:
         """Yield ``(rows, their unit rows as float32 on the device)`` window by window, in order.

@@ -18,7 +18,7 @@ def prompt_counts(sample: Sample) -> NDArray[np.int64]:
     return np.array([row.size for row in sample.rows], dtype=np.int64)
 
 
-def thinned(rows: NDArray[np.int64], most: int | None, *, seed: int) -> NDArray[np.int64]:
+def drawn_rows(rows: NDArray[np.int64], most: int | None, *, seed: int) -> NDArray[np.int64]:
     """Return at most `most` of an account's rows, in their order, drawn without replacement.
 
     Which places are kept hangs on the seed and the number of rows alone: an account keeps the same rows
@@ -36,7 +36,7 @@ def each_account(
     """Yield each account that has prompts, and its vectors in the order of time, thinned by `thinned`."""
     for account, rows in enumerate(sample.rows):
         if rows.size:
-            yield account, sample.vectors[thinned(rows, most, seed=seed)]
+            yield account, sample.vectors[drawn_rows(rows, most, seed=seed)]
 
 
 def account_vectors(
@@ -48,7 +48,7 @@ def account_vectors(
     ----------
     sample : Sample
     most : int, optional
-        Prompts of an account that are kept, as `thinned` draws them; all where not given.
+        Prompts of an account that are kept, as `drawn_rows` draws them; all where not given.
     seed : int
         Of that draw.
 
@@ -62,7 +62,7 @@ def account_vectors(
     kept: list[NDArray[np.int64]] = []
     held = 0
     for account, rows in enumerate(sample.rows):
-        part = thinned(rows, most, seed=seed)
+        part = drawn_rows(rows, most, seed=seed)
         if kept and held + part.size > ROWS:
             yield slice(first, account), *_joined(sample, kept)
             first, kept, held = account, [], 0

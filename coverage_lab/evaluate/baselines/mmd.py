@@ -27,7 +27,7 @@ class Mmd:
 
     The paper draws 20 references of the window's own size, averages over them, and sets its threshold by
     pairs of benign windows. Here one reference serves all accounts, and thresholds are the benchmark's. An
-    account of more than `most` prompts is thinned to `most` (see `account_vectors.thinned`), for time: its
+    account of more than `most` prompts is thinned to `most` (see `account_vectors.drawn_rows`), for time: its
     power is that of a window of `most`.
 
     Parameters

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from coverage_lab.evaluate.tables import shown
 from coverage_lab.plotting.figure import Spec, axis, layout, palette, role
-from coverage_lab.untrusted.text import plotly_text, shortened
+from coverage_lab.untrusted.text import escaped, plotly_text, shortened
 
 #: Roles of colour; the detector and the best baseline are apart in lightness as well as hue.
 PALETTE = palette(
@@ -31,7 +30,7 @@ LEGEND_SIGNS = 28
 
 def short_label(name: str, limit: int = LABEL_SIGNS) -> str:
     """Return a name for Plotly, which reads a small HTML of its own; the middle is cut out of long ones."""
-    return plotly_text(shortened(shown(name), limit))
+    return plotly_text(shortened(escaped(name), limit))
 
 
 def percent_axis(title: str) -> Spec:
