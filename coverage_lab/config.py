@@ -247,6 +247,99 @@ class ReportConfig(Frozen):
     )
 
 
+class ServiceConfig(Frozen):
+    """What `coverage-lab serve` takes on, and from whom. Nothing here changes an answer."""
+
+    max_body_bytes: int = Field(
+        default=64 * 2**20, gt=0, description="longest body; beyond it 413. Held in memory until answered"
+    )
+    max_prompts: int = Field(
+        default=50_000,
+        gt=0,
+        description="prompts of one request; beyond it 413. An account is judged whole, so this bounds how "
+        "long one answer can keep others waiting",
+    )
+    max_accounts: int = Field(default=1_000, gt=0, description="accounts of one request; beyond it 413")
+    max_held_bytes: int = Field(
+        default=512 * 2**20,
+        gt=0,
+        description="bodies in memory at once, those still arriving included; beyond it 503",
+    )
+    max_waiting: int = Field(
+        default=200_000,
+        gt=0,
+        description="prompts that may wait (an account counts as 15 more); beyond it 503 with a Retry-After",
+    )
+    max_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of `max_waiting` that one key may take, so that one caller can't shut out the "
+        "others; beyond it 429",
+    )
+    batch: int = Field(
+        default=1_000,
+        gt=0,
+        description="prompts judged at once (an account counts as 15 more), from as many requests as are "
+        "waiting; a small request waits for at most two of these, or for one account that is larger",
+    )
+    header_seconds: float = Field(
+        default=10.0, gt=0, allow_inf_nan=False, description="time for a request's head to arrive"
+    )
+    body_seconds: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="time for its body; beyond it 408"
+    )
+    answer_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time from the whole body to the answer; a request that would take longer is refused at "
+        "once with 503",
+    )
+    send_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time that a client may take no bytes of its answer; then the connection is cut",
+    )
+    idle_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time that a connection may wait between requests",
+    )
+    grace_seconds: float = Field(
+        default=25.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="time that a stop waits for what is being judged; what is queued is answered 503 at once",
+    )
+    connections: int = Field(
+        default=768,
+        gt=0,
+        description="connections at once; one more takes the place of the one that is idle the longest. Keep "
+        "it below the files that the process may open (`ulimit -n`)",
+    )
+    connections_of_address: int = Field(
+        default=256, gt=0, description="connections at once from one address (IPv6: one /64)"
+    )
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description="names that callers may use for this service (`Host`), besides the host listened on, "
+        "localhost and plain addresses; others are answered 421",
+    )
+    keys: Path | None = Field(
+        default=None,
+        description="file of keys from `coverage-lab service key new`; read anew when it changes",
+    )
+    tls_cert: Path | None = Field(default=None, description="certificate chain in PEM; without it no TLS")
+    tls_key: Path | None = Field(default=None, description="its private key in PEM")
+    log: bool = Field(default=True, description="one line of JSON a request on standard error")
+    audit: Path | None = Field(
+        default=None, description="file to which a line is added of who asked about which accounts"
+    )
+
+
 class RunConfig(Frozen):
     """Everything that the main job can be told. Every field has a default."""
 
@@ -258,16 +351,17 @@ class RunConfig(Frozen):
     job: JobConfig = JobConfig()
     state: StateConfig = StateConfig()
     report: ReportConfig = ReportConfig()
+    service: ServiceConfig = ServiceConfig()
 
     def digest(self, *, state: bool = False) -> str:
-        """Hex SHA-256 of what an account's numbers depend on: all but `job`, `report` and unused sections.
+        """Hex SHA-256 of what an account's numbers depend on: all sections but those that only say how.
 
         Parameters
         ----------
         state : bool
             Whether days are merged: without, `state` says nothing about the numbers either.
         """
-        unused = {"job", "report"}
+        unused = {"job", "report", "service"}
         if not state:
             unused.add("state")
         if self.encoder.name != "cascade":

@@ -22,7 +22,7 @@ from support.traced import HashEncoder, a_judge, a_scorecard, said, tiny_atlas, 
 
 from coverage_lab.accounts import trace_prompts
 from coverage_lab.atlas import Atlas, fit_atlas
-from coverage_lab.config import EncoderConfig, RunConfig, TrafficConfig
+from coverage_lab.config import EncoderConfig, RunConfig, ServiceConfig, TrafficConfig
 from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts, load
 from coverage_lab.detect.cascade import accounts_to_escalate, replace_accounts
 from coverage_lab.detect.judge import judge_states
@@ -33,7 +33,6 @@ from coverage_lab.jobs import run
 from coverage_lab.jobs.ray import bucket_stage
 from coverage_lab.jobs.recalibrate import recalibrate
 from coverage_lab.schema import ACCOUNTS
-from coverage_lab.service.limits import Limits
 from coverage_lab.service.scoring import Scoring
 
 TABLES = ("accounts", "curves", "cells", "flags")
@@ -384,7 +383,9 @@ def test_the_service_judges_in_two_stages(second: Judge, prompts: pa.Table) -> N
         }
         for name in pc.unique(prompts["account_id"]).to_pylist()
     ]
-    scoring = Scoring(judge, TrafficConfig(as_of=datetime(2026, 1, 1, tzinfo=UTC)), Limits(), threads=1)
+    scoring = Scoring(
+        judge, TrafficConfig(as_of=datetime(2026, 1, 1, tzinfo=UTC)), ServiceConfig(), threads=1
+    )
     answer = json.loads(scoring.answer(json.dumps({"accounts": asked}).encode()))
     expected = judge_prompts(prompts, judge).accounts.sort_by("account_id").to_pylist()
     found = sorted(answer["accounts"], key=lambda account: account["account_id"])

@@ -22,8 +22,7 @@ from typer.main import get_command
 import coverage_lab
 import coverage_lab.schema
 from coverage_lab.cli import app
-from coverage_lab.config import EvaluateConfig, RunConfig
-from coverage_lab.service.limits import Limits
+from coverage_lab.config import EvaluateConfig, RunConfig, ServiceConfig
 from coverage_lab.service.request import parse_request
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -173,7 +172,7 @@ def test_documented_config_is_one(text):
 
 def test_documented_request_is_one():
     (body,) = [text for kind, text in blocks(DOCS / "how-to/service.md") if kind == "json"]
-    assert parse_request(body.encode(), Limits()).accounts
+    assert parse_request(body.encode(), ServiceConfig())
 
 
 def links(text):

@@ -16,12 +16,14 @@ import httpx
 import jsonschema
 import pytest
 from support.traced import HashEncoder, a_judge
+from support.traced import said as word
 
 import coverage_lab
-from coverage_lab.config import TrafficConfig
+from coverage_lab.config import ServiceConfig, TrafficConfig
 from coverage_lab.detect import Judge
 from coverage_lab.service import Scoring, create_app
-from coverage_lab.service.limits import Limits
+from coverage_lab.service.keys import KeyRing
+from coverage_lab.service.work import WorkQueue
 
 KEY = "correct-horse-battery"
 SECRET = "the launch code is 0451"
@@ -33,9 +35,11 @@ BODY = {
 JSON = {"content-type": "application/json"}
 
 
-def an_app(*, judge: Judge | None = None, limits: Limits | None = None, api_key: str | None = None):
+def an_app(*, judge: Judge | None = None, limits: ServiceConfig | None = None, api_key: str | None = None):
     return create_app(
-        Scoring(judge or a_judge(), TrafficConfig(), limits or Limits(), threads=1), api_key=api_key
+        Scoring(judge or a_judge(), TrafficConfig(), limits or ServiceConfig(), threads=1),
+        keys=KeyRing(environment=api_key),
+        hosts=["test"],
     )
 
 
@@ -67,8 +71,8 @@ def said(response: httpx.Response) -> tuple[int, str, str]:
 
 
 def test_scores_over_http_are_those_of_scoring():
-    scoring = Scoring(a_judge(), TrafficConfig(), Limits(), threads=1)
-    response = post(create_app(scoring, api_key=None), json=BODY)
+    scoring = Scoring(a_judge(), TrafficConfig(), ServiceConfig(), threads=1)
+    response = post(create_app(scoring, hosts=["test"]), json=BODY)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     assert response.content == scoring.answer(json.dumps(BODY).encode())
@@ -177,7 +181,7 @@ async def raw_status(app, receive, headers: list[tuple[bytes, bytes]]) -> int:
         "raw_path": b"/v1/score",
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"content-type", b"application/json"), *headers],
+        "headers": [(b"host", b"test"), (b"content-type", b"application/json"), *headers],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 2),
     }
@@ -195,7 +199,7 @@ def test_the_body_is_counted_while_it_comes_whatever_its_length_is_said_to_be(de
         return {"type": "http.request", "body": b" " * 400, "more_body": True}  # without end
 
     headers = [] if declared is None else [(b"content-length", declared)]
-    app = an_app(limits=Limits(max_body_bytes=1000))
+    app = an_app(limits=ServiceConfig(max_body_bytes=1000))
     assert asyncio.run(raw_status(app, receive, headers)) == 413
     assert len(given) == 3
 
@@ -205,7 +209,7 @@ def test_a_body_that_says_it_is_too_long_is_not_read(declared):
     async def receive() -> dict[str, object]:
         raise AssertionError("read")
 
-    app = an_app(limits=Limits(max_body_bytes=1000))
+    app = an_app(limits=ServiceConfig(max_body_bytes=1000))
     assert asyncio.run(raw_status(app, receive, [(b"content-length", declared)])) == 413
 
 
@@ -225,7 +229,7 @@ def test_a_chunked_body_up_to_the_limit_is_read():
         for start in range(0, len(raw), 7):
             yield raw[start : start + 7]
 
-    at_limit, below = Limits(max_body_bytes=len(raw)), Limits(max_body_bytes=len(raw) - 1)
+    at_limit, below = ServiceConfig(max_body_bytes=len(raw)), ServiceConfig(max_body_bytes=len(raw) - 1)
     assert post(an_app(limits=at_limit), content=chunks(), headers=JSON).status_code == 200
     assert said(post(an_app(limits=below), content=chunks(), headers=JSON)) == (
         413,
@@ -239,7 +243,7 @@ def test_a_body_that_dawdles_is_refused():
         yield b"{"
         await asyncio.sleep(30)
 
-    app = an_app(limits=Limits(body_seconds=0.05))
+    app = an_app(limits=ServiceConfig(body_seconds=0.05))
     assert said(post(app, content=chunks(), headers=JSON)) == (
         408,
         "slow_body",
@@ -270,16 +274,16 @@ def test_a_charset_is_no_other_media_type():
     ("content", "expected"),
     [
         (b"{", (400, "invalid_json")),
-        (b"[" * 2_000_000, (400, "invalid_json")),
+        (b"[" * 2_000_000, (413, "too_many_values")),
         (b'{"accounts": "\xff"}', (400, "invalid_json")),
         (b'{"accounts": NaN}', (400, "invalid_json")),
         (b'{"accounts": []}', (422, "invalid_request")),
         (b'{"accounts": [{}, {}, {}]}', (413, "too_many_accounts")),
-        (b'{"accounts": [{"prompts": [0, 0, 0, 0]}]}', (413, "too_many_prompts")),
+        (b'{"accounts": [{"prompts": [{}, {}, {}, {}]}]}', (413, "too_many_prompts")),
     ],
 )
 def test_refusals_of_a_body_over_http(content, expected):
-    app = an_app(limits=Limits(max_accounts=2, max_prompts=3))
+    app = an_app(limits=ServiceConfig(max_accounts=2, max_prompts=3))
     assert said(post(app, content=content, headers=JSON))[:2] == expected
 
 
@@ -324,7 +328,7 @@ def test_a_failure_says_where_and_not_on_what(caplog, capfd):
         response = post(app, json=BODY, headers={"authorization": f"Bearer {KEY}"})
     assert said(response)[:2] == (500, "internal")
     written = caplog.text + "".join(capfd.readouterr()) + response.text
-    assert "ValueError at coverage_lab.service.app:" in written
+    assert "ValueError at coverage_lab.service.work:" in written
     assert "test_service_http:" in written
     assert SECRET not in written
     assert "0451" not in written
@@ -332,7 +336,7 @@ def test_a_failure_says_where_and_not_on_what(caplog, capfd):
 
 
 def test_neither_text_nor_key_is_logged(caplog, capfd):
-    app = an_app(api_key=KEY, limits=Limits(max_prompts=1))
+    app = an_app(api_key=KEY, limits=ServiceConfig(max_prompts=1))
     key = {"authorization": f"Bearer {KEY}"}
     bad_row = {"accounts": [{"account_id": "a", "prompts": [{"prompt": SECRET, "timestamp": SECRET}]}]}
     with caplog.at_level(logging.DEBUG):
@@ -373,46 +377,364 @@ class HeldEncoder(HashEncoder):
         return super().encode(texts)
 
 
-def held(max_waiting: int):
+def held(*, api_key: str | None = None, **limits):
     judge, encoder = a_judge(), HeldEncoder()
     app = an_app(
         judge=Judge(encoder, judge.atlas, judge.scorecard, judge.config, judge.config_id),
-        limits=Limits(max_waiting=max_waiting),
+        limits=ServiceConfig(**limits),
+        api_key=api_key,
     )
     return app, encoder
 
 
-@pytest.mark.parametrize("max_waiting", [0, 2])
-def test_one_works_some_wait_the_rest_are_told_to_come_back(max_waiting):
-    app, encoder = held(max_waiting)
+def request_of(accounts: int, prompts: int, *, name: str = "a") -> dict[str, object]:
+    rows = [{"prompt": f"{name} {word(i)}", "timestamp": "2026-01-15T10:00:00Z"} for i in range(prompts)]
+    return {"accounts": [{"account_id": f"{name}-{i}", "prompts": rows} for i in range(accounts)]}
+
+
+def run_held(app, encoder, scenario) -> None:
+    """Run a scenario with a client; what is held is let go however it ends."""
+
+    async def run() -> None:
+        async with client(app) as http:
+            try:
+                await asyncio.wait_for(scenario(http), 60)
+            finally:
+                encoder.let.set()
+
+    asyncio.run(run())
+
+
+async def begun(encoder) -> None:
+    assert await asyncio.to_thread(encoder.started.wait, 20)
+
+
+def queue_of(app) -> WorkQueue:
+    return app.state.desk.queue
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_places_count_work_not_requests():
+    """200 small requests at once were 189 refusals."""
+    app, encoder = held()
+
+    async def scenario(http) -> None:
+        first = asyncio.create_task(http.post("/v1/score", json=BODY))
+        await begun(encoder)
+        asked = [
+            asyncio.create_task(http.post("/v1/score", json=request_of(1, 1, name=f"n{i}")))
+            for i in range(199)
+        ]
+        await until(lambda: queue_of(app).waiting[0] == 200)
+        encoder.let.set()
+        answers = await asyncio.gather(first, *asked)
+        assert [answer.status_code for answer in answers] == [200] * 200
+        assert [answer.json()["accounts"][0]["account_id"] for answer in answers[1:]] == [
+            f"n{i}-0" for i in range(199)
+        ]
+
+    run_held(app, encoder, scenario)
+    assert len(encoder.calls) < 10, "small requests are judged together"
+    assert encoder.most == 1
+
+
+def test_what_would_wait_too_long_is_told_when_to_come_back():
+    app, encoder = held(max_waiting=40)
+
+    async def scenario(http) -> None:
+        first = asyncio.create_task(http.post("/v1/score", json=request_of(1, 5)))
+        await begun(encoder)
+        second = asyncio.create_task(http.post("/v1/score", json=request_of(1, 5, name="b")))
+        await until(lambda: queue_of(app).waiting == (2, 40))
+        refused = await http.post("/v1/score", json=request_of(1, 5, name="c"))
+        assert said(refused)[:2] == (503, "busy")
+        assert refused.headers["retry-after"] == "1", "20 prompts too many, at a thousand a second"
+        assert (await http.get("/healthz")).status_code == 200
+        encoder.let.set()
+        assert [(await one).status_code for one in (first, second)] == [200, 200]
+        assert queue_of(app).waiting == (0, 0)
+        assert (await http.post("/v1/score", json=request_of(1, 5))).status_code == 200
+
+    run_held(app, encoder, scenario)
+
+
+def test_one_key_can_not_take_all_places():
+    app, encoder = held(api_key=KEY, max_waiting=100, max_share=0.3)
+
+    async def scenario(http) -> None:
+        http.headers["authorization"] = f"Bearer {KEY}"
+        first = asyncio.create_task(http.post("/v1/score", json=request_of(1, 5)))
+        await begun(encoder)
+        refused = await http.post("/v1/score", json=request_of(1, 5, name="b"))
+        assert said(refused)[:2] == (429, "quota")
+        assert int(refused.headers["retry-after"]) >= 1
+        encoder.let.set()
+        assert (await first).status_code == 200
+
+    run_held(app, encoder, scenario)
+
+
+def test_a_small_request_does_not_wait_for_a_giant_one():
+    app, encoder = held(batch=40)
+
+    async def scenario(http) -> None:
+        order: list[str] = []
+
+        async def ask(name: str, accounts: int) -> None:
+            answer = await http.post("/v1/score", json=request_of(accounts, 5, name=name))
+            assert len(answer.json()["accounts"]) == accounts
+            order.append(name)
+
+        giant = asyncio.create_task(ask("giant", 8))  # four batches
+        await begun(encoder)
+        other = asyncio.create_task(ask("other", 8))
+        small = asyncio.create_task(ask("small", 1))
+        await until(lambda: queue_of(app).waiting[0] == 3)
+        encoder.let.set()
+        await asyncio.gather(giant, other, small)
+        assert order == ["small", "giant", "other"]
+
+    run_held(app, encoder, scenario)
+    first_with_small = next(
+        i for i, call in enumerate(encoder.calls) if any("small" in text for text in call)
+    )
+    assert first_with_small <= 1, "it is in the batch after the one that was judged when it came"
+
+
+def test_small_requests_do_not_keep_a_giant_one_waiting_for_ever():
+    app, encoder = held(batch=60)
+
+    async def scenario(http) -> None:
+        giant = asyncio.create_task(http.post("/v1/score", json=request_of(8, 5, name="giant")))
+        await begun(encoder)
+        small = [
+            asyncio.create_task(http.post("/v1/score", json=request_of(1, 5, name=f"s{i}")))
+            for i in range(24)
+        ]
+        await until(lambda: queue_of(app).waiting[0] == 25)
+        encoder.let.set()
+        assert (await giant).status_code == 200
+        assert sum(one.done() for one in small) < 20, "half of each batch is for who waits longest"
+        await asyncio.gather(*small)
+
+    run_held(app, encoder, scenario)
+
+
+def test_two_requests_may_ask_about_one_account_at_once():
+    app, encoder = held()
+
+    async def scenario(http) -> None:
+        first = asyncio.create_task(http.post("/v1/score", json=BODY))
+        await begun(encoder)
+        asked = [asyncio.create_task(http.post("/v1/score", json=request_of(1, n))) for n in (1, 2, 3)]
+        await until(lambda: queue_of(app).waiting[0] == 4)
+        encoder.let.set()
+        await first
+        answers = [(await one).json()["accounts"][0]["prompts"] for one in asked]
+        assert answers == [1, 2, 3]
+
+    run_held(app, encoder, scenario)
+
+
+def test_a_request_that_can_not_be_judged_does_not_take_others_with_it():
+    class Poisoned(HeldEncoder):
+        def encode(self, texts):
+            vectors = super().encode(texts)
+            if any("poison" in text for text in texts):
+                raise ValueError(texts[0])
+            return vectors
+
+    judge, encoder = a_judge(), Poisoned()
+    app = an_app(judge=Judge(encoder, judge.atlas, judge.scorecard, judge.config, judge.config_id))
+
+    async def scenario(http) -> None:
+        first = asyncio.create_task(http.post("/v1/score", json=BODY))
+        await begun(encoder)
+        asked = [
+            asyncio.create_task(http.post("/v1/score", json=request_of(1, 1, name=name)))
+            for name in ("b", "poison", "c")
+        ]
+        await until(lambda: queue_of(app).waiting[0] == 4)
+        encoder.let.set()
+        assert [(await one).status_code for one in (first, *asked)] == [200, 200, 500, 200]
+        assert queue_of(app).waiting == (0, 0)
+
+    run_held(app, encoder, scenario)
+
+
+def test_work_that_takes_too_long_is_given_up():
+    app, encoder = held(answer_seconds=0.2)
+
+    async def scenario(http) -> None:
+        late = await http.post("/v1/score", json=BODY)
+        assert said(late)[:2] == (503, "too_late")
+        assert int(late.headers["retry-after"]) >= 1
+        assert queue_of(app).waiting == (0, 0)
+
+    run_held(app, encoder, scenario)
+
+
+def test_a_stop_answers_what_is_queued_and_finishes_what_is_judged():
+    app, encoder = held()
+
+    async def scenario(http) -> None:
+        first = asyncio.create_task(http.post("/v1/score", json=BODY))
+        await begun(encoder)
+        queued = asyncio.create_task(http.post("/v1/score", json=request_of(1, 1, name="b")))
+        await until(lambda: queue_of(app).waiting[0] == 2)
+        app.state.desk.stop()
+        assert said(await queued)[:2] == (503, "stopping")
+        assert said(await http.post("/v1/score", json=BODY))[:2] == (503, "stopping")
+        assert said(await http.get("/readyz"))[:2] == (503, "stopping")
+        assert (await http.get("/healthz")).status_code == 200
+        encoder.let.set()
+        assert (await first).status_code == 200
+
+    run_held(app, encoder, scenario)
+
+
+def test_what_is_not_done_when_the_grace_is_over_is_answered_too():
+    app, encoder = held()
+
+    async def scenario(http) -> None:
+        first = asyncio.create_task(http.post("/v1/score", json=BODY))
+        await begun(encoder)
+        queue_of(app).abandon()
+        assert said(await first)[:2] == (503, "stopping")
+
+    run_held(app, encoder, scenario)
+
+
+def test_readiness_comes_after_warm_up():
+    app, encoder = held()
+
+    async def scenario(http) -> None:
+        assert said(await http.get("/readyz"))[:2] == (503, "warming_up")
+        queue_of(app).start(warm_up=True)
+        await begun(encoder)
+        assert said(await http.get("/readyz"))[:2] == (503, "warming_up")
+        assert (await http.get("/healthz")).status_code == 200
+        encoder.let.set()
+        await until(lambda: queue_of(app).ready)
+        assert (await http.get("/readyz")).json() == {"status": "ready"}
+
+    run_held(app, encoder, scenario)
+    assert len(encoder.calls) == 1
+
+
+def test_bodies_in_memory_are_bounded():
+    app, encoder = held(max_held_bytes=1000)
+
+    async def scenario(http) -> None:
+        first = asyncio.create_task(http.post("/v1/score", json=BODY))
+        await begun(encoder)
+        refused = await http.post("/v1/score", content=b" " * 1000, headers=JSON)
+        assert said(refused)[:2] == (503, "busy")
+        encoder.let.set()
+        assert (await first).status_code == 200
+        assert said(await http.post("/v1/score", content=b" " * 1000, headers=JSON))[:2] == (
+            400,
+            "invalid_json",
+        )
+
+    run_held(app, encoder, scenario)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8711", "", "localhost.evil.example"])
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/", "/v1/score", "/nowhere"])
+def test_a_host_that_is_not_ours_is_refused_and_not_repeated(host, path):
+    response = call(an_app(), "GET", path, headers={"host": host})
+    assert said(response)[:2] == (421, "misdirected")
+    assert "evil" not in response.text + str(response.headers)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:1", "LOCALHOST", "127.0.0.1", "[::1]:8711", "10.1.2.3:80", "test"]
+)
+def test_our_names_and_plain_addresses_are_let_in(host):
+    assert call(an_app(), "GET", "/healthz", headers={"host": host}).status_code == 200
+
+
+def test_a_slash_too_many_is_no_redirect():
+    assert said(call(an_app(), "GET", "/healthz/"))[:2] == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/docs", "/metrics"])
+def test_head_is_get_without_a_body(path):
+    assert call(an_app(), "HEAD", path).status_code == 200
+
+
+def test_a_request_has_an_id_that_the_caller_may_choose():
+    app = an_app()
+    assert (
+        call(app, "GET", "/healthz", headers={"x-request-id": "mine-7"}).headers["x-request-id"] == "mine-7"
+    )
+    ids = {
+        call(app, "GET", "/no", headers={"x-request-id": "<bad>"}).headers["x-request-id"] for _ in range(2)
+    }
+    assert len(ids) == 2
+    assert "<bad>" not in ids
+
+
+def test_wrong_keys_are_slowed_down_and_the_right_one_is_not(monkeypatch):
+    monkeypatch.setattr("coverage_lab.service.app._HELD_BACK_SECONDS", 0.01)
+    app = an_app(api_key=KEY)
 
     async def scenario() -> None:
         async with client(app) as http:
-            places = [asyncio.create_task(http.post("/v1/score", json=BODY)) for _ in range(max_waiting + 1)]
-            assert await asyncio.to_thread(encoder.started.wait, 20)
-            await asyncio.sleep(0.05)
-            refused = await http.post("/v1/score", json=BODY)
-            assert said(refused)[:2] == (503, "busy")
-            assert int(refused.headers["retry-after"]) > 0
-            assert (await http.get("/healthz")).status_code == 200
-            encoder.let.set()
-            answers = await asyncio.gather(*places)
-            assert [answer.status_code for answer in answers] == [200] * (max_waiting + 1)
-            assert len({answer.content for answer in answers}) == 1
-            assert (await http.post("/v1/score", json=BODY)).status_code == 200
-        assert encoder.most == 1
+            wrong = {"authorization": "Bearer wrong"}
+            answers = [await http.post("/v1/score", json=BODY, headers=wrong) for _ in range(12)]
+            assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 2
+            assert said(answers[-1])[1] == "wrong_keys"
+            assert int(answers[-1].headers["retry-after"]) in (11, 12)
+            right = {"authorization": f"Bearer {KEY}"}
+            assert (await http.post("/v1/score", json=BODY, headers=right)).status_code == 200
+            counted = (await http.get("/metrics", headers=right)).text
+            assert "coverage_lab_wrong_keys_total 12.0" in counted
 
     asyncio.run(scenario())
 
 
+def test_metrics_count_requests_work_and_refusals():
+    app = an_app()
+    assert post(app, json=request_of(2, 3)).status_code == 200
+    post(app, content=b"{", headers=JSON)
+    call(app, "GET", "/nowhere/<script>")
+    page = call(app, "GET", "/metrics")
+    assert page.headers["content-type"].startswith("text/plain; version=0.0.4")
+    for line in (
+        'coverage_lab_requests_total{code="",route="/v1/score",status="200"} 1.0',
+        'coverage_lab_requests_total{code="invalid_json",route="/v1/score",status="400"} 1.0',
+        'coverage_lab_requests_total{code="not_found",route="other",status="404"} 1.0',
+        "coverage_lab_judged_prompts_total 6.0",
+        "coverage_lab_judged_accounts_total 2.0",
+        "coverage_lab_waiting_prompts 0.0",
+    ):
+        assert line in page.text.splitlines()
+    assert "nowhere" not in page.text
+    assert 'encoder="hash"' in page.text
+
+
+def test_metrics_need_a_key_where_there_is_one():
+    app = an_app(api_key=KEY)
+    assert said(call(app, "GET", "/metrics"))[:2] == (401, "unauthorized")
+    assert call(app, "GET", "/metrics", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
+
+
 def test_refused_requests_give_their_place_back():
-    app = an_app(limits=Limits(max_waiting=0))
+    app = an_app(limits=ServiceConfig(max_held_bytes=10))
 
     async def scenario() -> list[int]:
         async with client(app) as http:
             return [(await http.post("/v1/score", content=b"{", headers=JSON)).status_code for _ in range(5)]
 
     assert asyncio.run(scenario()) == [400] * 5
+    assert app.state.desk._held == 0
 
 
 def schema_of(app) -> dict[str, object]:
@@ -441,11 +763,11 @@ def test_openapi_models_are_sound_and_every_reference_leads_somewhere():
         jsonschema.Draft202012Validator.check_schema(model)
     found = references(schema)
     assert {reference.removeprefix("#/components/schemas/") for reference in found} <= set(models)
-    assert set(schema["paths"]) == {"/v1/score", "/healthz"}
+    assert set(schema["paths"]) == {"/v1/score", "/healthz", "/readyz"}
 
 
 def test_openapi_describes_what_is_asked_and_answered():
-    app = an_app(limits=Limits(max_accounts=1))
+    app = an_app(limits=ServiceConfig(max_accounts=1))
     schema = schema_of(app)
     operation = schema["paths"]["/v1/score"]["post"]
     asked = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
@@ -458,7 +780,7 @@ def test_openapi_describes_what_is_asked_and_answered():
     assert response.json()["quarantined"] == []
     validator(schema, "ScoreResponse").validate(response.json())
     validator(schema, "Health").validate(call(app, "GET", "/healthz").json())
-    refused = post(app, json={"accounts": [{}, {}]})
+    refused = post(app, json={"accounts": []})
     assert str(refused.status_code) in operation["responses"]
     validator(schema, "ErrorAnswer").validate(refused.json())
 

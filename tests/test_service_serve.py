@@ -33,7 +33,7 @@ BODY = {
         {"account_id": "a", "prompts": [{"prompt": SECRET, "timestamp": "2026-01-15T10:00:00Z"}]},
     ]
 }
-LIMIT = 32 * 2**20
+LIMIT = 64 * 2**20
 
 #: `coverage-lab serve` with a judge that needs no model, and the scorecard that it is given.
 PROGRAM = """
@@ -127,7 +127,18 @@ def test_it_answers_stops_cleanly_and_writes_neither_key_nor_text(number):
         code, out, err = running.stop(number)
     finally:
         running.process.kill()
-    assert (code, out, err) == (0, "", "")
+    assert (code, out) == (0, "")
+    assert SECRET not in err
+    assert KEY not in err
+    lines = [json.loads(line) for line in err.splitlines()]
+    asked = [line for line in lines if line["event"] == "request"]
+    assert [(line["status"], line["key"], line["code"]) for line in asked] == [
+        (200, "environment", ""),
+        (401, "", "unauthorized"),
+        (422, "environment", "invalid_request"),
+    ]
+    assert (asked[0]["accounts"], asked[0]["prompts"]) == (1, 1)
+    assert {"request_id", "ms", "queue_ms", "judge_ms"} <= set(asked[0])
 
 
 def test_a_stop_waits_for_the_answer_that_is_worked_on():
@@ -148,7 +159,8 @@ def test_a_stop_waits_for_the_answer_that_is_worked_on():
     finally:
         running.process.kill()
     assert [answer.status_code for answer in answers] == [200]
-    assert (code, out, err) == (0, "", "")
+    assert (code, out) == (0, "")
+    assert [json.loads(line)["status"] for line in err.splitlines()] == [200]
 
 
 def exchange(service: Service, *parts: bytes, half_close: bool = False) -> bytes:
@@ -169,7 +181,7 @@ def exchange(service: Service, *parts: bytes, half_close: bool = False) -> bytes
 
 
 def head(*headers: str) -> bytes:
-    lines = ["POST /v1/score HTTP/1.1", "Host: test", "Content-Type: application/json", *headers]
+    lines = ["POST /v1/score HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
@@ -255,7 +267,8 @@ def not_run(monkeypatch) -> list[list[socket.socket]]:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_beyond_loopback_a_key_is_needed(host, no_key, not_run, monkeypatch):
     with pytest.raises(
-        ConfigError, match=r"only loopback is served without an API key; set COVERAGE_LAB_"
+        ConfigError,
+        match=r"only loopback is served without an API key; make one with `coverage-lab service key new`",
     ) as error:
         serve_forever(RunConfig(), host=host, port=0)
     assert "\n" not in str(error.value)

@@ -15,6 +15,7 @@ from coverage_lab.cli.evaluate import evaluate
 from coverage_lab.cli.explain import explain
 from coverage_lab.cli.run import run
 from coverage_lab.cli.serve import serve
+from coverage_lab.cli.service import service_app
 from coverage_lab.cli.simulate import simulate
 from coverage_lab.cli.state import state_app
 from coverage_lab.cli.terminal import err, out, write_plainly
@@ -43,6 +44,7 @@ for command in (run, check, explain, calibrate, simulate, evaluate):
     app.command()(command)
 app.add_typer(atlas_app, name="atlas")
 app.command()(serve)
+app.add_typer(service_app, name="service")
 app.add_typer(state_app, name="state")
 
 

@@ -20,10 +20,10 @@ def serve(
     config: ConfigOption = None,
     encoder: RunEncoderOption = None,
 ) -> None:
-    """Score accounts over HTTP: POST /v1/score, GET /healthz, /docs.
+    """Score accounts over HTTP: POST /v1/score, GET /healthz, /readyz, /metrics, /docs.
 
-    The API key is read from the environment variable COVERAGE_LAB_API_KEY; without one only loopback
-    addresses are served.
+    Limits, keys and certificates stand in the config's section [service]; `coverage-lab service key new`
+    makes a key. Without one only loopback addresses are served.
 
     Example: `coverage-lab serve --encoder static`, then open http://127.0.0.1:8711/docs
     """

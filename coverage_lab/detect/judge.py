@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from coverage_lab.detect.verdict import FEW_TEXTS, UNREADABLE_SHARE, archetype_o
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
-from coverage_lab.schema import ACCOUNTS, FLAGS, LEVELS, MEASURE_COLUMNS
+from coverage_lab.schema import ACCOUNTS, CURVES, FLAGS, LEVELS, MEASURE_COLUMNS
 
 #: Column of `AccountStates.wrapping_sums` that counts prompts.
 _WRAPPED = WRAPPING.index("wrapped_prompts")
@@ -66,9 +67,9 @@ class Judge:
         """This judge, and the second one of a cascade."""
         return (self,) if self.second is None else (self, self.second)
 
-    @property
+    @cached_property
     def model_id(self) -> str:
-        """Id of the scorecard; "none" without one."""
+        """Id of the scorecard; "none" without one. Taken once: it is the digest of a long text."""
         return self.scorecard.id if self.scorecard is not None else "none"
 
     @property
@@ -112,7 +113,9 @@ class JudgedAccounts:
     unreadable: int = 0
 
 
-def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silent) -> JudgedAccounts:
+def judge_prompts(
+    prompts: pa.Table, judge: Judge, *, curves: bool = True, progress: Progress = silent
+) -> JudgedAccounts:
     """Trace, measure and judge whole accounts.
 
     Parameters
@@ -120,10 +123,12 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
     prompts : Table
         Schema `coverage_lab.schema.TRAFFIC`; every account's prompts are all in it. Nothing that is
         answered for one account depends on the others, so `q_value` is null; see `with_q_values`.
+    curves : bool
+        Whether growth curves are drawn; without, that table has no rows.
     """
     facts, words = text_facts(prompts), OpeningWords(prompts)
     states = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
-    first = _judge_traced(states, judge, facts=facts, words=words)
+    first = _judge_traced(states, judge, facts=facts, words=words, curves=curves)
     if judge.second is None:
         return first
     escalated = accounts_to_escalate(
@@ -132,7 +137,7 @@ def judge_prompts(prompts: pa.Table, judge: Judge, *, progress: Progress = silen
     if not len(escalated):
         return first
     theirs = prompts.filter(pc.is_in(prompts["account_id"], value_set=escalated))
-    second = judge_prompts(theirs, judge.second, progress=progress)
+    second = judge_prompts(theirs, judge.second, curves=curves, progress=progress)
     return JudgedAccounts(
         accounts=replace_accounts(first.accounts, second.accounts, escalated),
         curves=replace_accounts(first.curves, second.curves, escalated),
@@ -183,6 +188,7 @@ def _judge_traced(
     *,
     facts: TextFacts | None = None,
     words: OpeningWords | None = None,
+    curves: bool = True,
 ) -> JudgedAccounts:
     """Judge account states by the one stage that `judge` is, whatever its `second`."""
     cells = cells_table(states, judge.atlas)
@@ -197,7 +203,7 @@ def _judge_traced(
     )
     return JudgedAccounts(
         accounts=accounts,
-        curves=curves_table(states, judge.atlas),
+        curves=curves_table(states, judge.atlas) if curves else CURVES.empty_table(),
         cells=cells,
         flags=_flags_table(accounts, judge),
         watched=after,

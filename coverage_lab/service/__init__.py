@@ -1,4 +1,4 @@
-"""Scoring over HTTP: the same answers as the main job, a request's accounts at a time."""
+"""Scoring over HTTP: the same answers as the main job's."""
 
 from coverage_lab.service.app import create_app
 from coverage_lab.service.scoring import Scoring

@@ -154,6 +154,12 @@ class ScoreResponse(_Answered):
     version: str = Field(description="Of coverage-lab.")
 
 
+class Readiness(_Answered):
+    """That requests may be sent here."""
+
+    status: Literal["ready"]
+
+
 class Health(_Answered):
     """That the service is up, and what it judges with."""
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
+from collections.abc import Iterable
 from typing import Any, Final
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive
 
 import coverage_lab
-from coverage_lab.service.answer import Health, ScoreResponse
+from coverage_lab.config import ServiceConfig
+from coverage_lab.service.answer import Health, Readiness, ScoreResponse
 from coverage_lab.service.docs import docs_page
-from coverage_lab.service.key import KeyCheck
-from coverage_lab.service.limits import Limits
+from coverage_lab.service.gate import Gate, Note, note_of
+from coverage_lab.service.keys import Key, KeyRing, Throttle
+from coverage_lab.service.logs import AuditLog
+from coverage_lab.service.metrics import CONTENT_TYPE, Metrics
 from coverage_lab.service.refusal import ErrorAnswer, RefusalError
-from coverage_lab.service.request import ScoreRequest
+from coverage_lab.service.request import AskedAccount, ScoreRequest, parse_request
 from coverage_lab.service.scoring import Scoring
-from coverage_lab.service.waiting import WaitingRoom
-
-_log = logging.getLogger(__name__)
+from coverage_lab.service.work import Work, WorkQueue, busy, stopping
 
 _DESCRIPTION: Final = (
     "Is this account using the model, or harvesting it? Send an account's prompts, get the score, verdict "
@@ -31,31 +32,27 @@ _DESCRIPTION: Final = (
     "Nothing of a request is kept, and no text of it is logged."
 )
 
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-        b"form-action 'none'; frame-ancestors 'none'",
-    ),
-)
-
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ErrorAnswer, "description": description}
     for status, description in {
         400: "`invalid_json`: the body is not JSON in UTF-8.",
         408: "`slow_body`: the body took too long to arrive.",
-        413: "`body_too_large`, `too_many_accounts` or `too_many_prompts`: split the request by account.",
+        413: "`body_too_large`, `too_many_accounts`, `too_many_prompts` or `too_many_values`: split the "
+        "request by account.",
         415: "`unsupported_media_type`: the body is not declared as plain `application/json`.",
+        421: "`misdirected`: the service is not known by this `Host`.",
         422: "`invalid_request`: the JSON has another structure; the message names the field.",
         500: "`internal`: a fault of the service; its log says where.",
-        503: "`busy`: too many requests are waiting; try again after `Retry-After` seconds.",
+        503: "`busy`, `too_late` or `stopping`: try again after `Retry-After` seconds.",
     }.items()
 }
-_UNAUTHORIZED: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": ErrorAnswer, "description": "`unauthorized`: the API key is missing or wrong."}
+_LOCKED: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorAnswer, "description": description}
+    for status, description in {
+        401: "`unauthorized`: the API key is missing or wrong.",
+        403: "`forbidden`: the key is right, but not for this.",
+        429: "`quota` or `wrong_keys`: try again after `Retry-After` seconds.",
+    }.items()
 }
 _BODY: Final = {
     "requestBody": {
@@ -63,62 +60,367 @@ _BODY: Final = {
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}},
     }
 }
+#: Bodies that are decoded where they are; larger ones in another thread, so that others are heard meanwhile.
+_SMALL_BODY: Final = 64 * 1024
+#: How long the answer to a wrong key is held back once an address has sent many.
+_HELD_BACK_SECONDS: Final = 1.0
 
 
-def create_app(scoring: Scoring, *, api_key: str | None) -> FastAPI:
+def create_app(
+    scoring: Scoring,
+    *,
+    keys: KeyRing | None = None,
+    queue: WorkQueue | None = None,
+    metrics: Metrics | None = None,
+    hosts: Iterable[str] = (),
+    audit: AuditLog | None = None,
+) -> FastAPI:
     """Make the ASGI application.
 
     Parameters
     ----------
     scoring : Scoring
         What answers; its limits are enforced here.
-    api_key : str or None
-        Needed for `/v1/score` where given; `/healthz`, `/docs` and `/openapi.json` are open. Only its
-        digest is kept.
+    keys : KeyRing, optional
+        Who may ask for scores and metrics; anybody where it has none. `/healthz`, `/readyz`, `/docs` and
+        `/openapi.json` are open.
+    queue : WorkQueue, optional
+        Where requests wait; one of its own when not given.
+    metrics : Metrics, optional
+        What is counted; its own when not given.
+    hosts : iterable of str
+        Names that callers may use, besides those of the limits.
+    audit : AuditLog, optional
+        Where it is written down who asked about whom.
 
     Returns
     -------
     FastAPI
-        For one process and one event loop; requests are worked on one at a time.
+        For one process and one event loop.
     """
-    app = _Service(locked=api_key is not None)
-    room = WaitingRoom(scoring.limits.max_waiting)
-    health = scoring.health()
+    limits = scoring.limits
+    keys = keys or KeyRing()
+    metrics = metrics or Metrics(scoring.health())
+    queue = queue or WorkQueue(scoring, limits, on_batch=metrics.batch)
+    app = _Service(locked=bool(keys))
+    app.add_middleware(Gate, hosts=(*limits.hosts, *hosts), metrics=metrics)
+    desk = _Desk(scoring, queue, metrics, Doorkeeper(keys, metrics), audit)
+    health = scoring.health().model_dump_json().encode()
+    ready = Readiness(status="ready").model_dump_json().encode()
 
     async def score(request: Request) -> Response:
         """Score accounts by their prompts, all that each is to be judged by."""
-        _check_declared(request, scoring.limits)
-        with room.place():
-            body = await _read(request, scoring.limits)
-            answer = await room.work(lambda: _answer(scoring, body))
-        return Response(answer, media_type="application/json")
+        return Response(await desk.answer(request), media_type="application/json")
 
-    async def healthz() -> Health:
+    async def healthz() -> Response:
         """Say that the service is up and what it judges with."""
-        return health
+        return Response(health, media_type="application/json")
 
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi()))
+    async def readyz() -> Response:
+        """Say whether requests should be sent here: models are loaded and warm, and nothing is stopping."""
+        if not queue.ready:
+            raise busy(503, "stopping" if queue.stopping else "warming_up", "not ready", 1)
+        return Response(ready, media_type="application/json")
 
+    async def metrics_page(request: Request) -> Response:
+        await desk.doorkeeper.check(request, "metrics")
+        requests, prompts = queue.waiting
+        metrics.waiting_requests.set(requests)
+        metrics.waiting_prompts.set(prompts)
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def docs() -> Response:
+        return Response(docs_page(app.openapi()), media_type="text/html")
+
+    locked: dict[int | str, dict[str, Any]] = _LOCKED if keys else {}
+    misdirected: dict[int | str, dict[str, Any]] = {421: _REFUSALS[421]}
     app.add_api_route(
         "/v1/score",
         score,
         methods=["POST"],
         response_model=ScoreResponse,
         response_description="Scores, and the prompts that could not be used.",
-        responses=_REFUSALS if api_key is None else _UNAUTHORIZED | _REFUSALS,
-        dependencies=[] if api_key is None else [Depends(KeyCheck(api_key))],
+        responses=locked | _REFUSALS,
         openapi_extra=_BODY,
     )
     app.add_api_route(
-        "/healthz", healthz, methods=["GET"], response_model=Health, response_description="It is up."
+        "/healthz",
+        healthz,
+        methods=["GET"],
+        response_model=Health,
+        response_description="It is up.",
+        responses=misdirected,
     )
-    app.add_api_route("/docs", docs, methods=["GET"], include_in_schema=False)
+    app.add_api_route(
+        "/readyz",
+        readyz,
+        methods=["GET"],
+        response_model=Readiness,
+        response_description="It is ready.",
+        responses=misdirected
+        | {
+            503: {"model": ErrorAnswer, "description": "`warming_up` or `stopping`: send requests elsewhere."}
+        },
+    )
+    app.add_api_route("/metrics", metrics_page, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
+    for path, endpoint in (("/healthz", healthz), ("/readyz", readyz)):
+        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+    app.state.desk = desk
     return app
 
 
+class Doorkeeper:
+    """Lets requests with the right key pass, and slows down those with wrong ones."""
+
+    def __init__(self, keys: KeyRing, metrics: Metrics) -> None:
+        self._keys = keys
+        self._metrics = metrics
+        self._throttle = Throttle()
+
+    async def check(self, request: Request, scope: str) -> Key:
+        """Return whose key a request has.
+
+        Raises
+        ------
+        RefusalError
+            401: no key or a wrong one. 403: not for this. 429: one of many wrong keys from this address. A
+            right key is let in whatever its address sent before.
+        """
+        if not self._keys:
+            return Key("", frozenset({scope}))
+        note = note_of(request.scope)
+        given = request.headers.get("authorization", "")
+        key = self._keys.find(given)
+        if key is not None:
+            note.key = key.name
+            if scope not in key.scopes:
+                raise RefusalError(403, "forbidden", f"this key has no scope '{scope}'")
+            return key
+        if given:
+            self._metrics.wrong_keys.inc()
+            wait = self._throttle.wrong(note.address)
+            if wait:
+                await asyncio.sleep(_HELD_BACK_SECONDS)
+                raise busy(429, "wrong_keys", "too many wrong keys from this address", wait)
+        raise RefusalError(
+            401,
+            "unauthorized",
+            "expected the header 'Authorization: Bearer KEY' with a key of this service",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+class _Desk:
+    """From a request to its answer: key, body, accounts, queue."""
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        queue: WorkQueue,
+        metrics: Metrics,
+        doorkeeper: Doorkeeper,
+        audit: AuditLog | None,
+    ) -> None:
+        self._scoring = scoring
+        self._limits = scoring.limits
+        self.queue = queue
+        self._metrics = metrics
+        self.doorkeeper = doorkeeper
+        self._audit = audit
+        self._held = 0
+        self._reading: set[asyncio.Timeout] = set()
+
+    def stop(self) -> None:
+        """Refuse what is queued, and bodies that have not arrived."""
+        self.queue.stop()
+        now = asyncio.get_running_loop().time()
+        for timer in self._reading:
+            timer.reschedule(now)
+
+    async def answer(self, request: Request) -> bytes:
+        """Answer a request.
+
+        Raises
+        ------
+        RefusalError
+            It is not answered.
+        """
+        key = await self.doorkeeper.check(request, "score")
+        note = note_of(request.scope)
+        if self.queue.stopping:
+            raise stopping()
+        declared = _declared(request, self._limits)
+        body = _Body(self, declared)
+        try:
+            started = time.perf_counter()
+            await self._read(request, body)
+            note.fields["bytes"] = len(body.content)
+            started = self._stage(note, "read", started)
+            accounts = await self._decoded(bytes(body.content))
+            body.content.clear()
+            note.fields |= {"accounts": len(accounts), "prompts": sum(len(one.rows) for one in accounts)}
+            self._stage(note, "decode", started)
+            status = 200
+            try:
+                return await self._worked_on(request, accounts, key.name, note)
+            except RefusalError as error:
+                status = error.status
+                raise
+            finally:
+                if self._audit is not None:
+                    self._audit.asked(
+                        request_id=note.request_id,
+                        key=note.key,
+                        address=note.address,
+                        accounts=[account.account_id for account in accounts],
+                        status=status,
+                    )
+        finally:
+            body.release()
+
+    async def _decoded(self, body: bytes) -> list[AskedAccount]:
+        if len(body) <= _SMALL_BODY:
+            return parse_request(body, self._limits)
+        return await asyncio.to_thread(parse_request, body, self._limits)
+
+    async def _worked_on(
+        self, request: Request, accounts: list[AskedAccount], owner: str, note: Note
+    ) -> bytes:
+        work = self.queue.submit(accounts, owner)
+        gone = asyncio.create_task(_gone(request.receive))
+        try:
+            either: list[asyncio.Future[Any]] = [work.answered, gone]
+            await asyncio.wait(
+                either,
+                timeout=self._limits.answer_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            gone.cancel()
+            if not work.answered.done():
+                self.queue.cancel(work)
+        if work.answered.done():
+            self._stages_of(work, note)
+            return work.answered.result()
+        if gone.done() and not gone.cancelled():
+            self._metrics.gone.inc()
+            raise _gone_refusal()
+        _, ahead = self.queue.waiting
+        raise busy(
+            503,
+            "too_late",
+            f"no answer within {self._limits.answer_seconds:g} s",
+            self.queue.seconds_for(ahead),
+        )
+
+    def _stages_of(self, work: Work, note: Note) -> None:
+        now = time.monotonic()
+        begun = work.started or now
+        for stage, seconds in (("queue", begun - work.arrived), ("judge", now - begun)):
+            note.fields[f"{stage}_ms"] = round(1e3 * seconds, 1)
+            self._metrics.seconds.labels(stage).observe(seconds)
+
+    def _stage(self, note: Note, stage: str, started: float) -> float:
+        now = time.perf_counter()
+        note.fields[f"{stage}_ms"] = round(1e3 * (now - started), 1)
+        self._metrics.seconds.labels(stage).observe(now - started)
+        return now
+
+    async def _read(self, request: Request, body: _Body) -> None:
+        """Read the body, and count while it comes: a declared length may be wrong or missing."""
+        try:
+            async with asyncio.timeout(self._limits.body_seconds) as timer:
+                self._reading.add(timer)
+                try:
+                    async for chunk in request.stream():
+                        if len(body.content) + len(chunk) > self._limits.max_body_bytes:
+                            raise _too_large(self._limits)
+                        body.add(chunk)
+                finally:
+                    self._reading.discard(timer)
+        except TimeoutError:
+            if self.queue.stopping:
+                raise stopping() from None
+            raise RefusalError(
+                408, "slow_body", f"the body did not arrive within {self._limits.body_seconds:g} s"
+            ) from None
+        except ClientDisconnect:
+            self._metrics.gone.inc()
+            raise _gone_refusal() from None
+
+    def hold(self, more: int) -> None:
+        """Count bytes in memory.
+
+        Raises
+        ------
+        RefusalError
+            503: there are too many.
+        """
+        if more > 0 and self._held and self._held + more > self._limits.max_held_bytes:
+            _, prompts = self.queue.waiting
+            raise busy(503, "busy", "too many bytes are waiting", self.queue.seconds_for(prompts))
+        self._held += more
+        self._metrics.held_bytes.set(self._held)
+
+
+class _Body:
+    """A body while it is held: its declared length is counted before it has come."""
+
+    def __init__(self, desk: _Desk, declared: int) -> None:
+        self._desk = desk
+        self._counted = 0
+        self.content = bytearray()
+        self._count(declared)
+
+    def _count(self, size: int) -> None:
+        if size > self._counted:
+            self._desk.hold(size - self._counted)
+            self._counted = size
+
+    def add(self, chunk: bytes) -> None:
+        self._count(len(self.content) + len(chunk))
+        self.content += chunk
+
+    def release(self) -> None:
+        self._desk.hold(-self._counted)
+        self._counted = 0
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _gone_refusal() -> RefusalError:
+    return RefusalError(400, "disconnected", "the client went away before it was answered")
+
+
+def _declared(request: Request, limits: ServiceConfig) -> int:
+    """Refuse by the headers what would be refused after reading; the length they declare, 0 for none."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if kind != "application/json" or encoding != "identity":
+        raise RefusalError(
+            415, "unsupported_media_type", "expected 'Content-Type: application/json' and no Content-Encoding"
+        )
+    declared = request.headers.get("content-length", "")
+    length = int(declared[:20]) if declared.isdecimal() and declared.isascii() else 0
+    if length > limits.max_body_bytes:
+        raise _too_large(limits)
+    return length
+
+
+def _too_large(limits: ServiceConfig) -> RefusalError:
+    return RefusalError(
+        413,
+        "body_too_large",
+        f"expected a body of at most {limits.max_body_bytes} bytes; split it by account",
+    )
+
+
 class _Service(FastAPI):
-    """FastAPI with our errors, headers and an OpenAPI schema that has the body that is read by hand."""
+    """FastAPI with our errors and an OpenAPI schema that has the body that is read by hand."""
 
     def __init__(self, *, locked: bool) -> None:
         super().__init__(
@@ -127,14 +429,10 @@ class _Service(FastAPI):
             description=_DESCRIPTION,
             docs_url=None,  # Swagger's page loads scripts from a CDN; ours is whole without any
             redoc_url=None,
-            exception_handlers={
-                RefusalError: _refused,
-                HTTPException: _refused_by_router,
-                Exception: _failed,
-            },
+            redirect_slashes=False,  # a redirect would repeat the request's Host
+            exception_handlers={RefusalError: _refused, HTTPException: _refused_by_router},
         )
         self._locked = locked
-        self.add_middleware(_SecurityHeaders)
 
     def openapi(self) -> dict[str, Any]:
         """Describe the service as OpenAPI 3.1."""
@@ -154,101 +452,19 @@ class _Service(FastAPI):
         return self.openapi_schema
 
 
-class _SecurityHeaders:
-    """ASGI middleware: the same headers on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-def _check_declared(request: Request, limits: Limits) -> None:
-    """Refuse by the headers what would be refused after reading."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if kind != "application/json" or encoding != "identity":
-        raise RefusalError(
-            415, "unsupported_media_type", "expected 'Content-Type: application/json' and no Content-Encoding"
-        )
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and declared.isascii() and int(declared[:20]) > limits.max_body_bytes:
-        raise _too_large(limits)
-
-
-async def _read(request: Request, limits: Limits) -> bytes:
-    """Read the body, and count while it comes: a declared length may be wrong or missing."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > limits.max_body_bytes:
-                    raise _too_large(limits)
-                body += chunk
-    except TimeoutError:
-        raise RefusalError(
-            408, "slow_body", f"the body did not arrive within {limits.body_seconds:g} s"
-        ) from None
-    except ClientDisconnect:
-        raise RefusalError(400, "disconnected", "the client went away before its body was read") from None
-    return bytes(body)
-
-
-def _too_large(limits: Limits) -> RefusalError:
-    return RefusalError(
-        413,
-        "body_too_large",
-        f"expected a body of at most {limits.max_body_bytes} bytes; split it by account",
-    )
-
-
-def _answer(scoring: Scoring, body: bytes) -> bytes:
-    try:
-        return scoring.answer(body)
-    except RefusalError:
-        raise
-    except Exception as error:
-        # Neither its message nor a traceback, which may hold prompt text: only where it happened.
-        _log.error("POST /v1/score failed: %s at %s", type(error).__name__, _where(error))
-        raise _internal() from None
-
-
-def _where(error: Exception) -> str:
-    """Module and line of each frame, outermost first."""
-    places = []
-    frame = error.__traceback__
-    while frame is not None:
-        places.append(f"{frame.tb_frame.f_globals.get('__name__', '?')}:{frame.tb_lineno}")
-        frame = frame.tb_next
-    return " > ".join(places)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusalError)
-    return _refusal(error)
+    return _refusal(request, error)
 
 
 async def _refused_by_router(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     return _refusal(
-        RefusalError(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+        request, RefusalError(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
     )
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    return _refusal(_internal())
-
-
-def _internal() -> RefusalError:
-    return RefusalError(500, "internal", "the service failed on this request; its log says where")
-
-
-def _refusal(error: RefusalError) -> Response:
+def _refusal(request: Request, error: RefusalError) -> Response:
+    note_of(request.scope).code = error.code
     return Response(error.body(), error.status, headers=error.headers, media_type="application/json")

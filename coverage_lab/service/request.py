@@ -1,85 +1,68 @@
-"""What is asked: bytes → a checked request, refusing what can't be one without repeating what it says.
+"""What is asked: bytes → accounts with their rows, refusing what can't be that without repeating it.
 
 Structure is checked here (422). The values of a prompt's row are checked by the code that `run` checks
 rows with, so that a bad row is quarantined with the same reason on both ways.
+
+A body is decoded into typed structs, so that one of another shape is refused where it first departs from it.
+What a reader of JSON can be made to hold is bounded before: a body of millions of empty lists, objects or
+texts is refused by walking it, which holds nothing and lets other threads go on.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from coverage_lab.service.limits import Limits
+from coverage_lab.config import ServiceConfig
 from coverage_lab.service.refusal import RefusalError
 
+_T = TypeVar("_T")
 _Text = Annotated[object, WithJsonSchema({"type": "string"})]
 _OptionalText = Annotated[object, WithJsonSchema({"type": ["string", "null"], "default": None})]
 _OptionalCount = Annotated[
     object, WithJsonSchema({"type": ["integer", "null"], "minimum": 0, "default": None})
 ]
 
-#: pydantic's problems in the words of JSON; its own are of Python and may change.
-_WORDS: Final = {
-    "missing": "is required",
-    "model_type": "expected an object",
-    "tuple_type": "expected a list",
-    "too_short": "expected at least one item",
-    "string_type": "expected text",
-    "string_too_short": "expected text that is not empty",
-    "string_unicode": "expected text, got half a surrogate pair",
-}
+#: What an account costs besides its prompts, in prompts: measuring and judging it.
+ACCOUNT_COST: Final = 15
+#: Lists and objects within rows, for each prompt that a request may have: messages of a conversation.
+_NESTED: Final = 2
+#: Texts, for each prompt that a request may have: a row has ten names and values, a message four.
+_TEXTS: Final = 64
+#: Bytes of values that are lists or objects.
+_NESTED_BYTES: Final = 4 * 2**20
+
+_BOM: Final = b"\xef\xbb\xbf"
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{\[\]}]', re.S)
+#: Half a surrogate pair as JSON spells it. One that an escaped backslash makes look paired is not found:
+#: such a body is refused.
+_HALF_A_PAIR: Final = re.compile(
+    rb"((?<!\\)(?:\\\\)*+)(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+_MOST_HALVES: Final = 10_000
+_REPLACEMENT: Final = "\ufffd"
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+_KIND: Final = {"object": "an object", "array": "a list", "str": "text"}
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: object) -> object:
-        # Stops at the first, where `extra` would collect millions of a hostile body's, and names it only
-        # where it looks like the name of a field: a key could be text.
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    named = f" '{key}'" if isinstance(key, str) and _PLAIN_NAME.fullmatch(key) else ""
-                    known = ", ".join(cls.model_fields)
-                    raise PydanticCustomError(
-                        "unknown_key",
-                        "unknown key{named}; known are {known}",
-                        {"named": named, "known": known},
-                    )
-        return value
-
-
-def _without_default(schema: dict[str, Any]) -> None:
-    del schema["default"]
-
-
-class PromptRow(_Asked):
+class PromptRow(BaseModel):
     """One prompt. A row with an unusable value comes back in `quarantined`; the others are scored."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["prompt", "timestamp"]})
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Required to be usable, not to be asked: a row without is quarantined, as `run` does it.
-    prompt: _Text = Field(default=None, description="The request's text.", json_schema_extra=_without_default)
+    prompt: _Text = Field(
+        default=None, description="The request's text. A row without one is quarantined, as `run` does it."
+    )
     timestamp: _Text = Field(
         default=None,
-        description="ISO 8601 with a time zone; not in the future.",
-        json_schema_extra=_without_default,
+        description="ISO 8601 with a time zone, or seconds since 1970; not in the future. A row without one "
+        "is quarantined.",
     )
     request_id: _OptionalText = Field(
         default=None,
@@ -97,17 +80,21 @@ class PromptRow(_Asked):
     system_prompt_hash: _OptionalText = Field(default=None, description="Hashed system prompt.")
 
 
-class AccountPrompts(_Asked):
+class AccountPrompts(BaseModel):
     """An account with all prompts that it is to be judged by."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     account_id: str = Field(min_length=1, description="Unique within the request.")
     prompts: tuple[PromptRow, ...] = Field(min_length=1, description="In any order.")
 
 
-class ScoreRequest(_Asked):
+class ScoreRequest(BaseModel):
     """Accounts to score. What is answered for one does not depend on the others."""
 
     model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -131,84 +118,264 @@ class ScoreRequest(_Asked):
                     ]
                 }
             ]
-        }
+        },
     )
 
     accounts: tuple[AccountPrompts, ...] = Field(min_length=1)
 
-    @field_validator("accounts")
-    @classmethod
-    def _unique(cls, accounts: tuple[AccountPrompts, ...]) -> tuple[AccountPrompts, ...]:
-        first: dict[str, int] = {}
-        for position, account in enumerate(accounts):
-            earlier = first.setdefault(account.account_id, position)
-            if earlier != position:
-                raise PydanticCustomError(
-                    "repeated_account",
-                    "account_id of number {position} is that of number {earlier}; give each account once",
-                    {"position": position, "earlier": earlier},
-                )
-        return accounts
+
+@dataclass(frozen=True)
+class AskedAccount:
+    """An account of a request.
+
+    Attributes
+    ----------
+    rows : sequence of mappings
+        By the names of `PromptRow`; their values may be anything.
+    """
+
+    account_id: str
+    rows: Sequence[Mapping[str, object]]
+
+    @property
+    def cost(self) -> int:
+        """Work that it makes, in prompts."""
+        return ACCOUNT_COST + len(self.rows)
 
 
-def parse_request(body: bytes, limits: Limits) -> ScoreRequest:
-    """Turn a body into a request.
+_Row = msgspec.defstruct(
+    "_Row",
+    [(name, str | int | float | bool | None, None) for name in PromptRow.model_fields],
+    forbid_unknown_fields=True,
+    gc=False,
+)
+#: The same with values as they were sent: read one by one where any is a list, an object or an odd number.
+_RawRow = msgspec.defstruct(
+    "_RawRow",
+    [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in PromptRow.model_fields],
+    forbid_unknown_fields=True,
+)
+_AtLeastOne: Final = msgspec.Meta(min_length=1)
+
+
+def _decoder(row: type[Any]) -> msgspec.json.Decoder[Any]:
+    account = msgspec.defstruct(
+        "_Account",
+        [("account_id", Annotated[str, _AtLeastOne]), ("prompts", Annotated[list[row], _AtLeastOne])],  # type: ignore[valid-type]
+        forbid_unknown_fields=True,
+    )
+    request = msgspec.defstruct(
+        "_Request",
+        [("accounts", Annotated[list[account], _AtLeastOne])],  # type: ignore[valid-type]
+        forbid_unknown_fields=True,
+    )
+    return msgspec.json.Decoder(request)
+
+
+_PLAIN: Final = _decoder(_Row)
+_RAW: Final = _decoder(_RawRow)
+_KNOWN: Final = {
+    "accounts": ("accounts",),
+    "prompts": ("account_id", "prompts"),
+    "": tuple(PromptRow.model_fields),
+}
+
+
+def parse_request(body: bytes, limits: ServiceConfig) -> list[AskedAccount]:
+    """Turn a body into the accounts that it asks about.
 
     Raises
     ------
     RefusalError
-        400: not UTF-8 or not JSON. 413: too many accounts or prompts. 422: another structure, a key that
-        nobody asked for, an account given twice.
+        400: not UTF-8 or not JSON. 413: too many accounts, prompts or values. 422: another structure, a key
+        that nobody asked for, an account given twice.
     """
-    raw = _parsed(body)
-    _check_counts(raw, limits)
+    body = body.removeprefix(_BOM)
+    # Enough for any request: what has more than this may be text with many braces, or too many rows.
+    if body.count(b"{") + body.count(b"[") > limits.max_prompts:
+        _walk(body, limits)
+    halves = False
     try:
-        return ScoreRequest.model_validate(raw)
-    except ValidationError as error:
-        raise RefusalError(422, "invalid_request", _first_problem(error)) from None
+        request = _decode(_PLAIN, body)
+    except _HalfAPairError:
+        body, halves = _without_halves(body), True
+        try:
+            request = _decode(_PLAIN, body)
+        except _OddValueError:
+            request = _decode(_RAW, body)
+    except _OddValueError:
+        try:
+            request = _decode(_RAW, body)
+        except _HalfAPairError:
+            body, halves = _without_halves(body), True
+            request = _decode(_RAW, body)
+    _check(request.accounts, limits, halves=halves)
+    budget = _Budget()
+    return [
+        AskedAccount(
+            account.account_id,
+            [
+                msgspec.structs.asdict(row) if type(row) is _Row else _values(row, budget)
+                for row in account.prompts
+            ],
+        )
+        for account in request.accounts
+    ]
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
+class _HalfAPairError(Exception):
+    """A text has half a surrogate pair."""
 
 
-def _parsed(body: bytes) -> object:
+class _OddValueError(Exception):
+    """A row's value is a list, an object, or a number that is out of range."""
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        problem = f"body is not UTF-8 (byte {error.start})"
-    except json.JSONDecodeError as error:
-        problem = f"body is not JSON (line {error.lineno}, column {error.colno})"
-    except ValueError:
-        problem = "body is not JSON (NaN and infinities are not, nor are numbers of thousands of digits)"
+        return decoder.decode(body)
+    except UnicodeDecodeError:
+        pass
     except RecursionError:
-        problem = "body is nested too deeply"
-    raise RefusalError(400, "invalid_json", problem)
+        raise RefusalError(400, "invalid_json", "body is nested too deeply") from None
+    except msgspec.ValidationError as error:
+        told = str(error)
+        if re.search(r"\.prompts\[\d+\]\.\w+`$", told):
+            _check_utf8(body)
+            raise _OddValueError from None
+        _check_utf8(body)
+        raise RefusalError(422, "invalid_request", _structure_problem(told)) from None
+    except msgspec.DecodeError as error:
+        told = str(error)
+        _check_utf8(body)
+        # The decoder's words for half a pair depend on where it is.
+        if _HALF_A_PAIR.search(body):
+            raise _HalfAPairError from None
+        place = re.search(r"\(byte \d+\)$", told)
+        where = place[0] if place else "(it ends too early)"
+        raise RefusalError(400, "invalid_json", f"body is not JSON {where}") from None
+    _check_utf8(body)
+    raise RefusalError(400, "invalid_json", "body is not UTF-8")
 
 
-def _check_counts(raw: object, limits: Limits) -> None:
-    """Count before models are made of it; what is no list is left for the models to refuse."""
-    accounts = raw.get("accounts") if isinstance(raw, dict) else None
-    if not isinstance(accounts, list):
-        return
+def _check_utf8(body: bytes) -> None:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusalError(400, "invalid_json", f"body is not UTF-8 (byte {error.start})") from None
+
+
+def _without_halves(body: bytes) -> bytes:
+    """Put U+FFFD in the place of each half of a surrogate pair, as `run` does."""
+    mended, count = _HALF_A_PAIR.subn(rb"\1\\ufffd", body, count=_MOST_HALVES)
+    if not 0 < count < _MOST_HALVES:
+        raise RefusalError(400, "invalid_json", "body is not JSON (halves of surrogate pairs)")
+    return mended
+
+
+def _structure_problem(told: str) -> str:
+    """The decoder's words in ours: where, and what was expected. A key is named where it looks like one."""
+    said, at, path = told.rpartition(" - at `$")
+    said, path = (said, path) if at else (told, "")
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", path)
+    where = ".".join(name or number for name, number in steps) or "body"
+    if found := re.fullmatch(r"Object contains unknown field `(.*)`", said, re.S):
+        named = f" '{found[1]}'" if _PLAIN_NAME.fullmatch(found[1]) else ""
+        level = len([1 for name, _ in steps if name])
+        known = ", ".join(list(_KNOWN.values())[level])
+        return f"{where}: unknown key{named}; known are {known}"
+    if found := re.fullmatch(r"Object missing required field `(\w+)`", said):
+        return f"{where}.{found[1]}: is required" if where != "body" else f"{found[1]}: is required"
+    if said.startswith("Expected `array` of length"):
+        return f"{where}: expected at least one item"
+    if said.startswith("Expected `str` of length"):
+        return f"{where}: expected text that is not empty"
+    if found := re.match(r"Expected `(\w+)`", said):
+        return f"{where}: expected {_KIND.get(found[1], found[1])}"
+    return f"{where}: expected an object"
+
+
+def _check(accounts: Sequence[Any], limits: ServiceConfig, *, halves: bool) -> None:
     if len(accounts) > limits.max_accounts:
-        raise RefusalError(
-            413, "too_many_accounts", f"expected at most {limits.max_accounts} accounts, got {len(accounts)}"
-        )
-    prompts = sum(len(rows) for rows in map(_rows, accounts) if rows is not None)
+        raise _too_many("accounts", limits.max_accounts, f", got {len(accounts)}")
+    prompts = sum(len(account.prompts) for account in accounts)
     if prompts > limits.max_prompts:
-        raise RefusalError(
-            413, "too_many_prompts", f"expected at most {limits.max_prompts} prompts, got {prompts}"
-        )
+        raise _too_many("prompts", limits.max_prompts, f", got {prompts}")
+    first: dict[str, int] = {}
+    for position, account in enumerate(accounts):
+        if halves and _REPLACEMENT in account.account_id:
+            raise RefusalError(
+                422,
+                "invalid_request",
+                f"accounts.{position}.account_id: expected text, got half a surrogate pair",
+            )
+        earlier = first.setdefault(account.account_id, position)
+        if earlier != position:
+            raise RefusalError(
+                422,
+                "invalid_request",
+                f"accounts: account_id of number {position} is that of number {earlier}; give each account "
+                "once",
+            )
 
 
-def _rows(account: object) -> Sequence[object] | None:
-    rows = account.get("prompts") if isinstance(account, dict) else None
-    return rows if isinstance(rows, list) else None
+def _walk(body: bytes, limits: ServiceConfig) -> None:
+    """Count accounts, rows and values without making any; stops at the first that is one too many."""
+    depth = accounts = rows = others = texts = 0
+    for found in _TOKEN.finditer(body):
+        token = body[found.start()]
+        if token == 0x22:  # a text
+            texts += 1
+            if texts > _TEXTS * (limits.max_prompts + limits.max_accounts):
+                raise _too_many_values()
+        elif token in b"{[":
+            depth += 1
+            accounts += depth == 3
+            rows += depth == 5
+            others += depth not in (3, 5)
+            if accounts > limits.max_accounts:
+                raise _too_many("accounts", limits.max_accounts)
+            if rows > limits.max_prompts:
+                raise _too_many("prompts", limits.max_prompts)
+            if others > _NESTED * (limits.max_prompts + limits.max_accounts):
+                raise _too_many_values()
+        else:
+            depth -= 1
 
 
-def _first_problem(error: ValidationError) -> str:
-    """Where the first problem is and what it is; `input` is left out, since it may be text."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    return f"{where}: {_WORDS.get(first['type'], first['msg'])}"
+def _too_many(what: str, most: int, got: str = "") -> RefusalError:
+    return RefusalError(413, f"too_many_{what}", f"expected at most {most} {what}{got}")
+
+
+def _too_many_values() -> RefusalError:
+    return RefusalError(
+        413, "too_many_values", "expected rows of plain values; these hold too many lists, objects or texts"
+    )
+
+
+class _Budget:
+    """Bytes of lists and objects that a request may still have."""
+
+    def __init__(self) -> None:
+        self._left = _NESTED_BYTES
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _too_many_values()
+
+
+def _values(row: object, budget: _Budget) -> dict[str, object]:
+    return {name: _value(bytes(raw), budget) for name, raw in msgspec.structs.asdict(row).items()}  # type: ignore[arg-type]
+
+
+def _value(raw: bytes, budget: _Budget) -> object:
+    if raw[:1] in (b"[", b"{"):
+        budget.take(len(raw))
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError:
+        raise RefusalError(400, "invalid_json", "body is nested too deeply") from None
+    except msgspec.DecodeError:
+        # Its syntax was checked: a number that is out of range, alone or within a list.
+        return float(raw) if raw[:1] in b"-0123456789" else None
