@@ -1,4 +1,4 @@
-"""`coverage-lab service key …`: the keys that the scoring service lets in."""
+"""`coverage-lab service key …`: the keys that the service lets in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from rich.table import Table
 
 from coverage_lab.cli.terminal import err, out
 
-service_app = typer.Typer(help="What the scoring service is run with.", no_args_is_help=True)
-key_app = typer.Typer(help="The keys that the scoring service lets in.", no_args_is_help=True)
+service_app = typer.Typer(
+    help="What the scoring service is run with: the keys of those who may ask. `serve` runs it.",
+    no_args_is_help=True,
+)
+key_app = typer.Typer(
+    help="The keys that the scoring service lets in: make them, list them, take them back. The file holds "
+    "digests only.",
+    no_args_is_help=True,
+)
 service_app.add_typer(key_app, name="key")
 
 KeysOption = Annotated[Path, typer.Option("--file", metavar="FILE", help="The key file (service.keys).")]
