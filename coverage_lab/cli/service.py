@@ -16,7 +16,7 @@ service_app = typer.Typer(
 )
 key_app = typer.Typer(
     help="The keys that the scoring service lets in: make them, list them, take them back. The file holds "
-    "digests only.",
+    "digests only.\n\nExample: `coverage-lab service key list --file keys.json`",
     no_args_is_help=True,
 )
 service_app.add_typer(key_app, name="key")
