@@ -72,7 +72,7 @@ def test_every_command_is_documented(name, command):
     assert len(command.help or "") > 80, f"{name}: --help does not teach"
     assert "Example: " in command.help
     for parameter in command.params:
-        if parameter.name not in ("help", "port"):
+        if parameter.name != "help":
             assert parameter.help, f"{name}: {parameter.name} has no help"
 
 
@@ -87,6 +87,18 @@ def test_docstring_examples_run(name):
     module = importlib.import_module(name)
     assert module.__doc__, f"{name}: no docstring"
     assert doctest.testmod(module).failed == 0
+
+
+def test_extras_that_documents_name_exist_and_each_is_listed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    texts = TEXTS | {"configs/cluster.yaml": (ROOT / "configs/cluster.yaml").read_text(encoding="utf-8")}
+    for page, text in texts.items():
+        named = re.findall(r"(?:coverage-lab|\.whl\)|-e '?\.)\[([a-z,]+)\]", text)
+        unknown = {extra for names in named for extra in names.split(",")} - extras
+        assert not unknown, f"{page}: pyproject.toml has no extra {unknown}"
+    listed = re.findall(r"^\| `([a-z]+)` \|", TEXTS["docs/how-to/install.md"], re.MULTILINE)
+    assert set(listed) == extras
 
 
 def shipped_card(encoder):

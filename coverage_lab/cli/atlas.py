@@ -18,9 +18,7 @@ from coverage_lab.cli.options import (
 )
 from coverage_lab.cli.terminal import out, progress_bars
 
-atlas_app = typer.Typer(
-    help="The map of the capability surface that prompts are placed on.", no_args_is_help=True
-)
+atlas_app = typer.Typer(help="The map of topics that prompts are placed on.", no_args_is_help=True)
 
 
 @atlas_app.command("build")
@@ -32,7 +30,7 @@ def build(
     cells: Annotated[
         str, typer.Option(help="Cells per level, coarse,middle,fine; about 40 prompts a fine cell or more.")
     ] = "64,512,4096",
-    seed: Annotated[int, typer.Option(help="Of the k-means start.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random start of k-means.")] = 0,
 ) -> None:
     """Build an atlas from your own reference traffic, in place of the one that ships.
 

@@ -85,8 +85,8 @@ def evaluate(
 
     Builds accounts whose truth is known: customers of five kinds, evaluation runs, red-team research, and
     harvests in file order, shuffled, de-duplicated, paced, mixed with ordinary traffic and split over many
-    accounts. Then scores each by the detector and by published methods, all made without the account's
-    corpus and its near-duplicates: atlas, reference mass, models and calibration.
+    accounts. Then scores each by the detector and by published methods. Atlas, reference mass, models and
+    calibration are made without the account's corpus and its near-duplicates.
 
     Writes to OUT: `benchmark.html` (start here), `results.json` (every figure) and `accounts.parquet` (every
     account with its scores; no text).

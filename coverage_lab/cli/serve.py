@@ -16,7 +16,7 @@ from coverage_lab.errors import MissingExtraError
 
 def serve(
     host: Annotated[str, typer.Option(help="Address; any but loopback needs an API key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8711,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")] = 8711,
     config: ConfigOption = None,
     encoder: RunEncoderOption = None,
 ) -> None:

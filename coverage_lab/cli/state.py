@@ -109,7 +109,7 @@ def retain(
 def migrate(state: StateArgument) -> None:
     """Bring a state table of an older version of coverage_lab up to this one's schema.
 
-    Tables of versions before 4 can't be brought up: the prompts that they were made from are gone. Such a
+    Tables of versions before 5 can't be brought up: the prompts that they were made from are gone. Such a
     table is left as it is; start a new one at another place.
 
     Example: `coverage-lab state migrate state`
