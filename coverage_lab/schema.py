@@ -374,6 +374,52 @@ MEASURES: Mapping[str, Measure] = {
 MEASURE_COLUMNS = tuple(MEASURES)
 
 
+#: How an account behaves beside what it asks; no score uses it. Repeats are among the measures.
+BEHAVIOUR: Mapping[str, Measure] = {
+    "burstiness": Measure(
+        "Burstiness",
+        "how irregular the gaps between its prompts are (Goh and Barabási)",
+        "−1 = like a clock, 0 = as at random moments, 1 = bursts",
+        "Near −1 when a program sends at even pace; above 0 when it sends in bursts with pauses.",
+        "the gaps between its prompts have a burstiness of {value} (−1: like a clock, 1: bursts)",
+        "number",
+    ),
+    "hours_used": Measure(
+        "Hours of the day",
+        "hours of the day, UTC, that it uses, less used ones counting less (exponential of the entropy)",
+        "1 to 24",
+        "Near 24 when it sends round the clock.",
+        "it uses {value} hours of the day",
+        "number",
+    ),
+    "prompts_per_session": Measure(
+        "Prompts a session",
+        "its prompts over the sessions that it names",
+        "above 0",
+        "Low when conversations are short; near 1 when every prompt stands alone.",
+        "it sends {value} prompts a session",
+        "number",
+    ),
+    "prompts_per_end_user": Measure(
+        "Prompts an end user",
+        "its prompts over the end users that it names",
+        "above 0",
+        "High when few users send much.",
+        "it sends {value} prompts an end user",
+        "number",
+    ),
+    "output_share": Measure(
+        "Share of tokens out",
+        "tokens of the answers over all tokens, of the prompts of which both are known",
+        "0 to 1",
+        "High when short prompts bring long answers.",
+        "{value} of its tokens are those of answers",
+        "percent",
+    ),
+}
+BEHAVIOUR_COLUMNS = tuple(BEHAVIOUR)
+
+
 def written(value: float, format: Format) -> str:
     """Write a measure for people, as `Format` says."""
     if format == "log_times":
@@ -579,6 +625,10 @@ _ACCOUNTS = (
         Column(name, pa.float64(), f"{measure.definition}; null where not defined (too few prompts)")
         for name, measure in MEASURES.items()
     ],
+    *[
+        Column(name, pa.float64(), f"{measure.definition}; null where it can't be told. No score uses it")
+        for name, measure in BEHAVIOUR.items()
+    ],
 )
 #: One account a row, by account_id.
 ACCOUNTS = _schema(_ACCOUNTS)
@@ -678,8 +728,8 @@ def _list(kind: pa.DataType) -> pa.DataType:
 
 
 #: Version of a state table. 2: `STATES` has `prompts`. 3: counted files are found by content. 4: instruction
-#: and content are told apart. 5: sums of half the prompts. Older days can't be brought up, since their
-#: prompts are gone.
+#: and content are told apart. 5: sums of half the prompts, and tokens. Older days can't be brought up,
+#: since their prompts are gone.
 STATES_VERSION = 5
 
 #: What is kept of one account's prompts of one day, by account_id: `coverage_lab.accounts.AccountStates` with
@@ -697,6 +747,7 @@ STATES = pa.schema(
         _always("content_squares", _list(pa.float64())),
         _always("instruction_sums", _list(pa.float64())),
         _always("wrapping_sums", _list(pa.float64())),
+        _always("token_sums", _list(pa.float64())),
         _always("structure_sums", _list(pa.float64())),
         _always("structure_squares", _list(pa.float64())),
         # hashed opening words: the columns that are not 0, and their sums

@@ -388,7 +388,8 @@ def test_the_table_of_measures_is_up_to_date() -> None:
 
 #: Of `ACCOUNT_MEASURES`, not of this room: the accounts room counts letter-for-letter repeats.
 ELSEWHERE = {"repeat_share"}
-OF_ACCOUNTS = (LEVEL_MEASURES.keys() | ACCOUNT_MEASURES.keys()) - ELSEWHERE
+BEHAVING = {"burstiness", "hours_used"}
+OF_ACCOUNTS = (LEVEL_MEASURES.keys() | ACCOUNT_MEASURES.keys() | BEHAVING) - ELSEWHERE
 OF_CURVES = {name for name in CURVES.names if name.endswith(("_mean", "_low", "_high"))}
 
 
@@ -427,8 +428,10 @@ def test_a_run_calls_the_measures_that_the_readme_names() -> None:
                 if isinstance(node, ast.ImportFrom) and node.module == "coverage_lab.measures":
                     taken |= {alias.name for alias in node.names}
     assert taken == {
+        "burstiness",
         "cell_counts",
         "growth_curves",
+        "hours_used",
         "level_measures",
         "lower_tail",
         "novelty",

@@ -221,6 +221,13 @@ def test_where_it_moves_and_how_many_prompts_read_so_are_told_once():
     assert "estimated" not in second.sentence
 
 
+def test_where_it_moves_is_left_out_of_a_little_sign():
+    (reason,) = told(card_at(prompts=0.4), share=(0.6, 0.2, 0.9), topics=[("sums", 0.4)])
+    assert reason.effect == "little"
+    assert "sums" not in reason.sentence
+    assert "estimated" not in reason.sentence
+
+
 def test_an_interval_from_nothing_to_all_is_not_told():
     (reason,) = told(card_at(prompts=2.0), share=(0.4, 0.0, 1.0))
     assert "estimated" not in reason.sentence

@@ -118,6 +118,12 @@ def test_evidence_is_shown_with_its_place_among_ordinary_accounts(
     assert "<b>new</b> some, for harvesting -1.00 over P99" in text
 
 
+def test_behaviour_is_shown_as_no_part_of_the_score(page: _Page) -> None:
+    text = page.words()
+    assert "Behaviour no score uses it Whole account Burstiness" in text
+    assert "Share of tokens out" in text
+
+
 def test_page_says_when_opening_words_are_shown(run: Run, page: _Page, tmp_path: Path) -> None:
     assert "this page holds no prompt text." in page.words()
     config = run.run.config.model_copy(update={"report": ReportConfig(show_openings=True)})

@@ -114,7 +114,8 @@ def test_codes_come_in_the_order_of_the_rows(tmp_path: Path, monkeypatch: pytest
 def test_percentiles_counted_as_they_come_are_those_by_definition(
     scores: list[float | None], chunk: int
 ) -> None:
-    columns = {name: pa.nulls(len(scores), pa.float64()) for name in schema.MEASURE_COLUMNS}
+    names = (*schema.MEASURE_COLUMNS, *schema.BEHAVIOUR_COLUMNS)
+    columns = {name: pa.nulls(len(scores), pa.float64()) for name in names}
     accounts = pa.table({"score": pa.array(scores, pa.float64()), **columns})
     known = [score for score in scores if score is not None and np.isfinite(score)]
     percentiles = Percentiles([{"score": score} for score in known])

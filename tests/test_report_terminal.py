@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from support.report_fixture import HOSTILE_IDS, Run
 
 from coverage_lab import schema
 from coverage_lab.errors import CoverageLabError
-from coverage_lab.report import account_as_json, explain_account, top_accounts_table
+from coverage_lab.report import explain_account, percentiles_of, top_accounts_table
 from coverage_lab.report.terminal import sparkline
 
 
@@ -106,15 +105,13 @@ def test_explain_says_whether_prompts_are_wrapped(run: Run) -> None:
     assert "Instructions: none" in _printed(explain_account(account, run.curves, run.cells))
 
 
-def test_an_account_as_json_is_its_rows(run: Run) -> None:
-    account = _account(run, HOSTILE_IDS[0]) | {"discount_fine": float("inf")}
-    found = json.loads(account_as_json(account, run.curves, run.cells))
-    assert found["account"]["account_id"] == HOSTILE_IDS[0]
-    assert found["account"]["reason_details"] == account["reason_details"]
-    assert found["account"]["first_seen"] == f"{account['first_seen']:%Y-%m-%dT%H:%M:%S}Z"
-    assert found["account"]["discount_fine"] is None, "JSON has no infinity"
-    for name, table in (("curves", run.curves), ("cells", run.cells)):
-        assert len(found[name]) == sum(row["account_id"] == HOSTILE_IDS[0] for row in table.to_pylist())
+def test_explain_shows_behaviour_with_its_place_in_the_run(run: Run) -> None:
+    rows = run.accounts.to_pylist()
+    account = max(rows, key=lambda row: row["hours_used"] or -9.0) | {"output_share": None}
+    told = _printed(explain_account(account, run.curves, run.cells, percentiles_of(account, run.accounts)))
+    assert f"Hours of the day: {account['hours_used']:.2f} (P100 of the run's accounts)" in told
+    assert "Share of tokens out: n/a\n" in told.replace(" \n", "\n").replace("  ", "")
+    assert "(P" not in _printed(explain_account(account, run.curves, run.cells))
 
 
 def test_explain_without_curves_cells_or_reasons(run: Run) -> None:

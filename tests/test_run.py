@@ -397,7 +397,10 @@ def test_explain_shows_one_account(undisturbed, capsys):
     assert "acct-3" in out
     code, out, _ = call(capsys, "explain", "acct-3", "--run", undisturbed, "--json")
     assert code == 0
-    assert json.loads(out)["account"]["account_id"] == "acct-3"
+    story = json.loads(out)
+    assert story["account"]["account_id"] == "acct-3"
+    assert story["account"]["reason_details"] is not None
+    assert 0 <= story["percentiles"]["burstiness"] <= 100
     code, _, err = call(capsys, "explain", "nobody", "--run", undisturbed)
     assert code == 2
     assert "'nobody'" in err

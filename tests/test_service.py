@@ -21,7 +21,14 @@ import coverage_lab
 from coverage_lab.config import RunConfig, ServiceConfig, TrafficConfig
 from coverage_lab.detect import judge_prompts
 from coverage_lab.jobs import run_job
-from coverage_lab.schema import ACCOUNTS, CELLS, MEASURE_COLUMNS, OPTIONAL_COLUMNS, QUARANTINE_REASONS
+from coverage_lab.schema import (
+    ACCOUNTS,
+    BEHAVIOUR_COLUMNS,
+    CELLS,
+    MEASURE_COLUMNS,
+    OPTIONAL_COLUMNS,
+    QUARANTINE_REASONS,
+)
 from coverage_lab.service import Scoring
 from coverage_lab.service.refusal import RefusalError
 from coverage_lab.service.request import AskedAccount, PromptRow, ScoreRequest, parse_request
@@ -159,7 +166,8 @@ def test_answers_equal_the_tables_of_judge_prompts():
     response = scoring(judge=judge).score(request)
     (row,) = expected.accounts.to_pylist()
     (answer,) = response.accounts
-    assert {**answer.model_dump(exclude={"measures", "top_cells"}), **answer.measures} == row
+    rest = answer.model_dump(exclude={"measures", "behaviour", "top_cells"})
+    assert {**rest, **answer.measures, **answer.behaviour} == row
     cells = expected.cells.drop_columns("account_id").to_pylist()
     assert [cell.model_dump() for cell in answer.top_cells] == cells
     assert len(cells) > 8
@@ -169,10 +177,10 @@ def test_answers_equal_the_tables_of_judge_prompts():
 
 def test_answers_have_every_column_of_the_tables():
     answer = scoring().score(asked(("a", [GOOD]))).accounts[0]
-    assert set(answer.model_dump(exclude={"measures", "top_cells"})) | set(answer.measures) == set(
-        ACCOUNTS.names
-    )
+    rest = answer.model_dump(exclude={"measures", "behaviour", "top_cells"})
+    assert {*rest, *answer.measures, *answer.behaviour} == set(ACCOUNTS.names)
     assert list(answer.measures) == list(MEASURE_COLUMNS)
+    assert list(answer.behaviour) == list(BEHAVIOUR_COLUMNS)
     assert set(answer.top_cells[0].model_dump()) | {"account_id"} == set(CELLS.names)
 
 
@@ -213,7 +221,11 @@ def test_run_and_service_answer_alike(tmp_path, monkeypatch):
     expected = pq.read_table(tmp_path / "out" / "accounts.parquet").to_pylist()
     assert [row.pop("q_value") is not None for row in expected] == [row["prompts"] >= 50 for row in expected]
     answers = [
-        {**answer.model_dump(exclude={"measures", "top_cells"}), **answer.measures}
+        {
+            **answer.model_dump(exclude={"measures", "behaviour", "top_cells"}),
+            **answer.measures,
+            **answer.behaviour,
+        }
         for answer in response.accounts
     ]
     assert [answer.pop("q_value") for answer in answers] == [None] * 4, "it needs the whole run"

@@ -1,5 +1,6 @@
 """Account state: what is kept of an account's prompts, and everything that is computed from it."""
 
+from coverage_lab.accounts.behaviour import behaviour
 from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
 from coverage_lab.accounts.measure import Measures, cells_table, curves_table, measure
 from coverage_lab.accounts.prompt_features import OPENINGS, STRUCTURE
@@ -15,6 +16,7 @@ __all__ = [
     "HostVectors",
     "Measures",
     "Members",
+    "behaviour",
     "cells_table",
     "curves_table",
     "digests_of",

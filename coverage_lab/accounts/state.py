@@ -58,6 +58,7 @@ def sum_widths(dim: int) -> dict[str, int]:
         "content_squares": dim,
         "instruction_sums": dim,
         "wrapping_sums": len(WRAPPING),
+        "token_sums": len(TOKENS),
         "structure_sums": len(STRUCTURE),
         "structure_squares": len(STRUCTURE),
         "opening_sums": OPENINGS,
@@ -78,6 +79,9 @@ def in_first_half(digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 #: Columns of `AccountStates.wrapping_sums`.
 WRAPPING = ("wrapped_prompts", "constant_characters", "characters")
+
+#: Columns of `AccountStates.token_sums`.
+TOKENS = ("tokens_in", "tokens_out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +119,8 @@ class AccountStates:
     wrapping_sums : float64 (A, 3)
         Prompts that are wrapped, characters that are constant, characters in all. What is constant is told
         within the part that was traced.
+    token_sums : float64 (A, 2)
+        Tokens in and out of the prompts of which both are known. Whole numbers, so they add exactly.
     structure_sums, structure_squares : float64 (A, t)
         Sum and sum of squares of the prompts' structure (`coverage_lab.accounts.STRUCTURE`).
     opening_sums : float64 (A, 1024)
@@ -139,6 +145,7 @@ class AccountStates:
     content_squares: NDArray[np.float64]
     instruction_sums: NDArray[np.float64]
     wrapping_sums: NDArray[np.float64]
+    token_sums: NDArray[np.float64]
     structure_sums: NDArray[np.float64]
     structure_squares: NDArray[np.float64]
     opening_sums: NDArray[np.float64]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coverage_lab.accounts.distinct import Distinct, digests_of, distinct_prompts
 from coverage_lab.accounts.prompt_features import OPENINGS
 from coverage_lab.accounts.prompt_vectors import BLOCK, HostVectors, Vectors
-from coverage_lab.accounts.state import AccountStates, Members, in_first_half, members, repeats
+from coverage_lab.accounts.state import TOKENS, AccountStates, Members, in_first_half, members, repeats
 from coverage_lab.accounts.templates import part_prompts
 from coverage_lab.atlas import Atlas
 from coverage_lab.encoders import Encoder, distinct_texts, encode_distinct, stays_on_device
@@ -72,6 +72,7 @@ def trace_prompts(
         instruction=instruction[order],
         end_users=_members(prompts["end_user"], grouped[order], account),
         sessions=_members(prompts["session"], grouped[order], account),
+        tokens=_tokens(prompts)[grouped[order]],
     )
 
 
@@ -86,6 +87,7 @@ def states_of(
     instruction: NDArray[np.int64] | None = None,
     end_users: Members | None = None,
     sessions: Members | None = None,
+    tokens: NDArray[np.float64] | None = None,
     novelty: NDArray[np.float32] | None = None,
 ) -> AccountStates:
     """Make the states of accounts whose prompts are rows of a bank of distinct prompts.
@@ -111,6 +113,8 @@ def states_of(
         none when not given.
     end_users, sessions : Members
         Hashed end users and sessions; nobody when not given.
+    tokens : float64 (N, 2)
+        Tokens in and out of each prompt, both 0 where they are not known; not known when not given.
     novelty : float32 (N,)
         As `coverage_lab.measures.novelty` gives it for the contents; computed when not given.
 
@@ -156,6 +160,7 @@ def states_of(
         content_squares=distinct.vectors.squares(content, offsets),
         instruction_sums=_summed_instructions(distinct, instruction, account, size),
         wrapping_sums=_summed_wrapping(distinct, which, content, instruction, offsets),
+        token_sums=np.zeros((size, len(TOKENS))) if tokens is None else _summed(tokens, offsets),
         structure_sums=structure_sums,
         structure_squares=structure_squares,
         opening_sums=opening_sums,
@@ -280,6 +285,14 @@ def _check_order(
     tied = (timestamps[1:] == timestamps[:-1]) & (digests[1:] >= digests[:-1])
     if not ((account[1:] != account[:-1]) | later | tied).all():
         raise ValueError("timestamps: expected each account's prompts sorted by time, then by digest")
+
+
+def _tokens(prompts: pa.Table) -> NDArray[np.float64]:
+    """Tokens in and out of each prompt, (n, 2); both 0 where one is not known."""
+    columns = [prompts[name].cast(pa.float64()).to_numpy() for name in TOKENS]
+    tokens = np.column_stack(columns)
+    tokens[np.isnan(tokens).any(axis=1)] = 0
+    return tokens
 
 
 def _members(column: pa.ChunkedArray, order: NDArray[np.int64], account: NDArray[np.int64]) -> Members:

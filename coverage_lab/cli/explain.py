@@ -24,7 +24,9 @@ def explain(
 
     Example: `coverage-lab explain acct-0042 --run results`
     """
-    from coverage_lab.report import account_as_json, explain_account, rows_of_accounts
+    import orjson
+
+    from coverage_lab.report import Explanation, explain_account, percentiles_of, rows_of_accounts
 
     for name in ("run.json", "accounts.parquet", "curves.parquet", "cells.parquet"):
         if not (results / name).exists():
@@ -36,7 +38,10 @@ def explain(
         raise ConfigError(f"ACCOUNT {account!r}: not in the run at {results}")
     curves = rows_of_accounts(results / "curves.parquet", [account])
     cells = rows_of_accounts(results / "cells.parquet", [account])
+    (mine,) = row.to_pylist()
+    percentiles = percentiles_of(mine, results / "accounts.parquet")
     if as_json:
-        typer.echo(account_as_json(row.to_pylist()[0], curves, cells))
+        story = Explanation(mine, curves, cells, percentiles).to_dict()
+        typer.echo(orjson.dumps(story, option=orjson.OPT_INDENT_2).decode())
         return
-    out.print(explain_account(row.to_pylist()[0], curves, cells))
+    out.print(explain_account(mine, curves, cells, percentiles))

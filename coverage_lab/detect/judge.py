@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from coverage_lab.accounts import AccountStates, cells_table, curves_table, measure, trace_prompts
+from coverage_lab.accounts import AccountStates, behaviour, cells_table, curves_table, measure, trace_prompts
 from coverage_lab.accounts.opening_words import OpeningWords
 from coverage_lab.accounts.readable import TextFacts, text_facts
 from coverage_lab.accounts.state import WRAPPING
@@ -29,7 +29,7 @@ from coverage_lab.detect.verdict import FEW_TEXTS, UNREADABLE_SHARE, archetype_o
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
-from coverage_lab.schema import ACCOUNTS, CURVES, FLAGS, LEVELS, MEASURE_COLUMNS
+from coverage_lab.schema import ACCOUNTS, CURVES, FLAGS, LEVELS
 
 #: Column of `AccountStates.wrapping_sums` that counts prompts.
 _WRAPPED = WRAPPING.index("wrapped_prompts")
@@ -387,7 +387,8 @@ def _accounts_table(
         ),
         "atlas_id": pa.array([judge.atlas.id] * size, pa.string()),
     }
-    columns |= {name: pa.array(measures[name], pa.float64(), from_pandas=True) for name in MEASURE_COLUMNS}
+    computed = {**measures.values, **behaviour(states)}
+    columns |= {name: pa.array(x, pa.float64(), from_pandas=True) for name, x in computed.items()}
     if scored is not None:
         numbers = {
             "score": scored.score,

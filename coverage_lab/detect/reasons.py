@@ -154,7 +154,9 @@ def reasons(
         order = sorted(moved, key=lambda name: (-moved[name], name))
         towards = [name for name in order if moved[name] >= least_told(scorecard)][:MOST_TOWARDS]
         away = [name for name in reversed(order) if moved[name] <= -least_told(scorecard)][:MOST_AWAY]
-        first_reading = next((name for name in towards if name in _READING), None)
+        # What reads so only a little says nothing of where.
+        least = EFFECTS[1][0] * most
+        first_reading = next((name for name in towards if name in _READING and moved[name] >= least), None)
         mine = []
         for name in towards + away:
             sign = 1.0 if moved[name] > 0 else -1.0

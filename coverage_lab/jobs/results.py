@@ -19,6 +19,7 @@ from coverage_lab.files.manifest import MANIFEST, Manifest, read_manifest
 from coverage_lab.files.output_folder import REPORT, TABLES
 from coverage_lab.files.table_rows import rows_of_accounts
 from coverage_lab.report.notebook import Comparison, Explanation, summary_html, summary_text
+from coverage_lab.report.run_page import percentiles_of
 from coverage_lab.untrusted.text import shortened, visible
 
 if TYPE_CHECKING:
@@ -236,6 +237,7 @@ def explain(result: Analysis, account: str) -> Explanation:
         account=row,
         curves=rows_of_accounts(result.curves, [account]),
         cells=rows_of_accounts(result.cells, [account]),
+        percentiles=percentiles_of(row, result.accounts),
     )
 
 

@@ -30,6 +30,7 @@ from coverage_lab.measures.richness import ace, chao1, good_toulmin
 from coverage_lab.measures.runs import Runs, runs
 from coverage_lab.measures.sample_coverage import good_coverage, new_slope, sample_coverage
 from coverage_lab.measures.spectrum import gram, gram_vendi, random_projection, rke, vendi
+from coverage_lab.measures.timing import burstiness, hours_used
 from coverage_lab.measures.uniformity import collision_tails, dispersion
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "PitmanYor",
     "Runs",
     "ace",
+    "burstiness",
     "cell_counts",
     "chao1",
     "collision_tails",
@@ -63,6 +65,7 @@ __all__ = [
     "hill_estimate",
     "hill_number",
     "hill_ratio",
+    "hours_used",
     "level_measures",
     "lower_tail",
     "mahalanobis",

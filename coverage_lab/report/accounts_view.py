@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from coverage_lab.report import words
 from coverage_lab.schema import (
     ACCOUNT_MEASURES,
+    BEHAVIOUR,
+    BEHAVIOUR_COLUMNS,
     EVIDENCE_WORDS,
     LEVEL_MEASURES,
     LEVELS,
@@ -25,6 +27,8 @@ from coverage_lab.schema import (
 )
 from coverage_lab.untrusted.shell import shell_word
 from coverage_lab.untrusted.text import JOINERS, shortened, visible
+
+_TOLD = {**MEASURES, **BEHAVIOUR}
 
 #: Cells shown a level; cells.parquet holds the rest.
 CELLS_SHOWN = 8
@@ -111,6 +115,7 @@ class FlaggedAccount:
     score_percentile: float | None
     level_measures: tuple[MeasureRow, ...]
     account_measures: tuple[MeasureRow, ...]
+    behaviour: tuple[MeasureRow, ...]
     cells: tuple[CellTable, ...]
     curve_levels: tuple[str, ...]
     command: str
@@ -155,12 +160,12 @@ class Percentiles:
     Parameters
     ----------
     shown : sequence of mappings
-        Rows whose values of the score and the measures will be asked for.
+        Rows whose values of the score, the measures and the behaviour will be asked for.
     """
 
     def __init__(self, shown: Sequence[Mapping[str, Any]]) -> None:
         self._asked: dict[str, NDArray[np.float64]] = {}
-        for name in ("score", *MEASURE_COLUMNS):
+        for name in ("score", *MEASURE_COLUMNS, *BEHAVIOUR_COLUMNS):
             values = [row[name] for row in shown if row.get(name) is not None]
             self._asked[name] = np.unique(np.array(values, np.float64))
         # How many accounts' values lie below each value, how many not above it, and how many there are.
@@ -169,7 +174,7 @@ class Percentiles:
         self._total = dict.fromkeys(self._asked, 0)
 
     def count(self, accounts: pa.RecordBatch) -> None:
-        """Take in some of the accounts: columns `score` and the measures."""
+        """Take in some of the accounts: columns `score`, the measures and the behaviour."""
         for name, asked in self._asked.items():
             values = accounts[name].to_numpy(zero_copy_only=False).astype(np.float64)
             values = values[np.isfinite(values)]
@@ -206,7 +211,7 @@ def flagged_account(
 
     def value(column: str) -> Value:
         number = defined(account[column])
-        shown = None if number is None else written(number, MEASURES[column].format)
+        shown = None if number is None else written(number, _TOLD[column].format)
         return Value(shown, percentiles.of(column, number))
 
     account_id = flag["account_id"]
@@ -237,6 +242,7 @@ def flagged_account(
         account_measures=tuple(
             _measure_row(measure, (value(name),)) for name, measure in ACCOUNT_MEASURES.items()
         ),
+        behaviour=tuple(_measure_row(measure, (value(name),)) for name, measure in BEHAVIOUR.items()),
         cells=tuple(_cell_table(level, [row for row in cells if row["level"] == level]) for level in LEVELS),
         curve_levels=tuple(curve_levels),
         command=explain_command(account_id),

@@ -18,9 +18,9 @@ from rich.text import Text
 from coverage_lab.files.manifest import Manifest
 from coverage_lab.plotting.html_file import environment
 from coverage_lab.report import words
-from coverage_lab.report.accounts_view import defined, flag_order
+from coverage_lab.report.accounts_view import Percentiles, defined, flag_order
 from coverage_lab.report.terminal import explain_account, top_accounts_table
-from coverage_lab.schema import MEASURES, written
+from coverage_lab.schema import BEHAVIOUR_COLUMNS, MEASURES, written
 from coverage_lab.untrusted.text import JOINERS, shortened, visible
 
 _WIDTH = 110
@@ -94,25 +94,38 @@ class Explanation:
         Its row of `schema.ACCOUNTS`.
     curves, cells : pyarrow.Table
         Its rows of `schema.CURVES` and `schema.CELLS`.
+    percentiles : Percentiles, optional
+        Of the account's run (`coverage_lab.report.percentiles_of`).
     """
 
     account: Mapping[str, Any]
     curves: pa.Table
     cells: pa.Table
+    percentiles: Percentiles | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as values that JSON knows: times are ISO 8601, what is not defined is None."""
+        """Give everything as values that JSON knows: times are ISO 8601, what is not defined is None.
+
+        `percentiles` are those of the behaviour among the run's accounts.
+        """
         return {
             "account": {name: _json_value(value) for name, value in self.account.items()},
             "curves": [_json_row(row) for row in self.curves.to_pylist()],
             "cells": [_json_row(row) for row in self.cells.to_pylist()],
+            "percentiles": {
+                name: self.percentiles and self.percentiles.of(name, defined(self.account[name]))
+                for name in BEHAVIOUR_COLUMNS
+            },
         }
 
     def __repr__(self) -> str:
-        return _plain(explain_account(self.account, self.curves, self.cells))
+        return _plain(self._shown())
 
     def _repr_html_(self) -> str:
-        return _as_html(explain_account(self.account, self.curves, self.cells))
+        return _as_html(self._shown())
+
+    def _shown(self) -> RenderableType:
+        return explain_account(self.account, self.curves, self.cells, self.percentiles)
 
 
 @dataclass(frozen=True, repr=False)

@@ -39,6 +39,7 @@ from coverage_lab.report.accounts_view import (
 )
 from coverage_lab.schema import (
     ACCOUNTS,
+    BEHAVIOUR_COLUMNS,
     CELLS,
     CURVES,
     FLAGS,
@@ -232,11 +233,30 @@ def _percentiles(
         # A flag's score is its account's, but two tables may have been written apart.
         pairs = [pair for pair in zip(shown, flags, strict=True) if pair[0]["atlas_id"] == atlas_id]
         found[atlas_id] = Percentiles([row for pair in pairs for row in pair])
+    _count(found, accounts)
+    return found
+
+
+def percentiles_of(account: Mapping[str, Any], accounts: Rows) -> Percentiles:
+    """Where one account's values lie among those of its run that were judged on the same atlas.
+
+    Parameters
+    ----------
+    account : Mapping[str, Any]
+        Row of `schema.ACCOUNTS`, as `Table.to_pylist` gives it.
+    accounts : pa.Table or Path
+        All accounts of the run.
+    """
+    found = Percentiles([account])
+    _count({account["atlas_id"]: found}, accounts)
+    return found
+
+
+def _count(found: Mapping[str, Percentiles], accounts: Rows) -> None:
     if found:
-        for batch in batches(accounts, ["atlas_id", "score", *MEASURE_COLUMNS]):
+        for batch in batches(accounts, ["atlas_id", "score", *MEASURE_COLUMNS, *BEHAVIOUR_COLUMNS]):
             for atlas_id, percentiles in found.items():
                 percentiles.count(batch.filter(pc.equal(batch["atlas_id"], atlas_id)))
-    return found
 
 
 def _data(value: object) -> Markup:

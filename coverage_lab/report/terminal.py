@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
@@ -18,9 +17,9 @@ from rich.text import Text
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.files.table_rows import Rows, codes, count, numbers, rows_at
 from coverage_lab.report import words
-from coverage_lab.report.accounts_view import defined, evidence, facts, flag_order
+from coverage_lab.report.accounts_view import Percentiles, defined, evidence, facts, flag_order
 from coverage_lab.report.plots import account_rows
-from coverage_lab.schema import LEVEL_WORDS, LEVELS
+from coverage_lab.schema import BEHAVIOUR, LEVEL_WORDS, LEVELS, MEASURES, written
 from coverage_lab.untrusted.text import JOINERS, shortened, visible
 
 _STYLES = {"review": "bold red", "watch": "yellow", "inconclusive": "dim", "clear": "green"}
@@ -129,7 +128,12 @@ def _first(accounts: Rows, limit: int) -> NDArray[np.int64]:
     return np.array([row for _, row in ranked[:limit]], np.int64)
 
 
-def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.Table) -> RenderableType:
+def explain_account(
+    account_row: Mapping[str, Any],
+    curves: pa.Table,
+    cells: pa.Table,
+    percentiles: Percentiles | None = None,
+) -> RenderableType:
     """One account in words and numbers.
 
     Parameters
@@ -139,6 +143,8 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
     curves, cells : pa.Table
         Tables of `schema.CURVES` and `schema.CELLS`; other accounts' rows are ignored, and what the
         account has no rows of is said to be missing.
+    percentiles : Percentiles, optional
+        Of the account's run (`percentiles_of`): behaviour is shown with its place among the others.
 
     Returns
     -------
@@ -162,6 +168,8 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
         weighed,
         Text("\nWhy", style="bold"),
         *[Padding(reason, (0, 0, 0, 2)) for reason in reasons or [Text("no reason recorded")]],
+        Text("\nBehaviour (no score uses it)", style="bold"),
+        Text("\n".join(f"  {line}" for line in _behaviour(account_row, percentiles))),
     ]
     for level in LEVELS:
         parts.append(Text(f"\n{level.capitalize()} level: {LEVEL_WORDS[level]}", style="bold"))
@@ -179,24 +187,15 @@ def explain_account(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.
     return Group(*parts)
 
 
-def account_as_json(account_row: Mapping[str, Any], curves: pa.Table, cells: pa.Table) -> str:
-    """One account's rows as a JSON object: `account`, and lists `curves` and `cells`.
-
-    Times are ISO 8601; what is not defined or not finite is null.
-
-    Parameters
-    ----------
-    account_row, curves, cells
-        As of `explain_account`.
-    """
-    account_id = account_row["account_id"]
-    found = {
-        "account": dict(account_row),
-        "curves": [row for level in LEVELS for row in account_rows(curves, account_id, level).to_pylist()],
-        "cells": [row for level in LEVELS for row in account_rows(cells, account_id, level).to_pylist()],
-    }
-    # orjson writes what is not finite as null, and ids of any kind as UTF-8.
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode()
+def _behaviour(account_row: Mapping[str, Any], percentiles: Percentiles | None) -> list[str]:
+    """One line a column of `coverage_lab.schema.BEHAVIOUR`, and repeats."""
+    lines = []
+    for name, measure in (*BEHAVIOUR.items(), ("repeat_share", MEASURES["repeat_share"])):
+        value = defined(account_row[name])
+        line = f"{measure.title}: {'n/a' if value is None else written(value, measure.format)}"
+        place = None if percentiles is None else percentiles.of(name, value)
+        lines.append(line if place is None else f"{line} (P{place:.0f} of the run's accounts)")
+    return lines
 
 
 def _growth(curve: pa.Table) -> Table:

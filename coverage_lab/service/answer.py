@@ -109,6 +109,10 @@ class AccountScore(_Answered):
     measures: dict[str, float | None] = Field(
         description="Every measure by name; null where it is not defined (too few prompts)."
     )
+    behaviour: dict[str, float | None] = Field(
+        description="How the account behaves beside what it asks, by name; null where it can't be told. No "
+        "score uses it."
+    )
     top_cells: list[TopCell] = Field(
         description="The cells it stands out in: most prompts above what ordinary traffic would send there."
     )

@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 import coverage_lab
 from coverage_lab.config import ServiceConfig, TrafficConfig
 from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts
-from coverage_lab.schema import MEASURE_COLUMNS
+from coverage_lab.schema import BEHAVIOUR_COLUMNS, MEASURE_COLUMNS
 from coverage_lab.service.answer import AccountScore, Health, QuarantinedPrompt, ScoreResponse, Stage, TopCell
 from coverage_lab.service.request import AskedAccount, parse_request
 from coverage_lab.traffic import drop_repeated_requests, validate_records
@@ -189,7 +189,10 @@ def _scores(judged: JudgedAccounts) -> dict[str, AccountScore]:
     for row in judged.accounts.to_pylist():
         account_id = row["account_id"]
         measures = {name: _finite(row.pop(name)) for name in MEASURE_COLUMNS}
-        scores[account_id] = AccountScore(**row, measures=measures, top_cells=cells.get(account_id, []))
+        behaviour = {name: _finite(row.pop(name)) for name in BEHAVIOUR_COLUMNS}
+        scores[account_id] = AccountScore(
+            **row, measures=measures, behaviour=behaviour, top_cells=cells.get(account_id, [])
+        )
     return scores
 
 

@@ -198,7 +198,7 @@ class Run:
             "instructions": int(generator.integers(0, 3)),
         }
         row["wrapped_share"] = 0.5 if row["instructions"] else 0.0
-        for name in schema.MEASURE_COLUMNS:
+        for name in (*schema.MEASURE_COLUMNS, *schema.BEHAVIOUR_COLUMNS):
             row[name] = None if verdict == "inconclusive" else float(generator.normal(1.0, 0.6))
         return row | self._evidence(row)
 
