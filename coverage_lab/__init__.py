@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from coverage_lab.atlas import Atlas, default_atlas, fit_atlas, load_atlas, save_atlas
     from coverage_lab.jobs.analysis import analyze
     from coverage_lab.jobs.results import Analysis, compare, explain, load
-    from coverage_lab.jobs.steps import encoder, score
+    from coverage_lab.jobs.steps import encoder, score, trace
     from coverage_lab.measures.coverage_features import CoverageFeatures
     from coverage_lab.plotting import pictures as plot
 
@@ -35,6 +35,7 @@ __all__ = [
     "plot",
     "save_atlas",
     "score",
+    "trace",
 ]
 
 #: Where each public name lies.
@@ -52,6 +53,7 @@ _PLACES = {
     "load_atlas": "coverage_lab.atlas",
     "save_atlas": "coverage_lab.atlas",
     "score": "coverage_lab.jobs.steps",
+    "trace": "coverage_lab.jobs.steps",
 }
 #: Rooms and modules that are found as attributes without an import of their own.
 _ROOMS = ("atlas", "config", "encoders", "errors", "measures", "schema", "simulate")

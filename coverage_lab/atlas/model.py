@@ -50,6 +50,10 @@ class Atlas:
         Share of each level's mass that is spread evenly over its cells.
     counts
         Sizes of the data that it was fitted on.
+    layout
+        Tile of each fine cell on the map that people look at, ``(K_fine, 2)`` int16, row and column
+        (`coverage_lab.atlas.lay_out`). No part of the id, since nothing is computed from it; None where the
+        atlas has none.
     stored
         The float16 centroids that the folder holds; `centroids` rounded when None. Rounding the unit rows
         again would not always give them back.
@@ -66,6 +70,7 @@ class Atlas:
     probe: NDArray[np.float32]
     smoothing: float = 0.05
     counts: Mapping[str, int] = field(default_factory=dict)
+    layout: NDArray[np.int16] | None = None
     stored: NDArray[np.float16] | None = None
 
     @property

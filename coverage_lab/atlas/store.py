@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_lab.atlas.layout import load_layout, save_layout
 from coverage_lab.atlas.model import FORMAT, Atlas, content_id, unit_centroids
 from coverage_lab.atlas.probe import PROBE
 from coverage_lab.errors import AtlasError, OutputError
@@ -26,7 +27,7 @@ _MAX_LABEL = 200
 
 
 def save_atlas(atlas: Atlas, folder: Path) -> None:
-    """Write `atlas` to `folder`, which is made where it is missing; `atlas.json` comes last.
+    """Write `atlas` to `folder`, which is made where it is missing; `atlas.json` comes last, then a layout.
 
     Raises
     ------
@@ -58,6 +59,8 @@ def save_atlas(atlas: Atlas, folder: Path) -> None:
         (folder / _HEAD).write_text(json.dumps(head, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"atlas folder {folder}: can't be written ({error.strerror})") from error
+    if atlas.layout is not None:
+        save_layout(atlas, folder)
 
 
 def load_atlas(folder: Path) -> Atlas:
@@ -128,6 +131,7 @@ def load_atlas(folder: Path) -> Atlas:
         probe=probe,
         smoothing=smoothing,
         counts=counts,
+        layout=load_layout(folder, atlas_id=identity, cells=sizes[-1]),
         stored=stored,
     )
 

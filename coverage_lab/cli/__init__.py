@@ -13,6 +13,7 @@ from coverage_lab.cli.calibrate import calibrate
 from coverage_lab.cli.check import check
 from coverage_lab.cli.evaluate import evaluate
 from coverage_lab.cli.explain import explain
+from coverage_lab.cli.map import draw_map
 from coverage_lab.cli.run import run
 from coverage_lab.cli.serve import serve
 from coverage_lab.cli.service import service_app
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 for command in (run, check, explain, calibrate, simulate, evaluate):
     app.command()(command)
+app.command("map")(draw_map)
 app.add_typer(atlas_app, name="atlas")
 app.command()(serve)
 app.add_typer(service_app, name="service")

@@ -1,7 +1,8 @@
-"""`coverage-lab atlas build|show`: the map that prompts are placed on."""
+"""`coverage-lab atlas build|show|lay-out`: the map that prompts are placed on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -77,3 +78,25 @@ def show(
         for cell in (-mass).argsort(kind="stable")[:top]:
             table.add_row(str(cell), f"{mass[cell]:.2%}", escape(labels[cell]))
         out.print(table)
+
+
+@atlas_app.command("lay-out")
+def lay_out(
+    folder: Annotated[Path, typer.Argument(metavar="ATLAS", help="Folder of an atlas.")],
+    seed: Annotated[int, typer.Option(help="Of the layout.")] = 0,
+) -> None:
+    """Lay an atlas out, so that `coverage-lab map` can draw it: each narrow topic gets a tile.
+
+    Nothing that is computed depends on the layout, and the atlas keeps its id. The atlases that ship have
+    theirs. Takes about a minute for 4,096 cells; needs the extra `map`.
+
+    Example: `coverage-lab atlas lay-out my-atlas`
+    """
+    from coverage_lab.atlas import lay_out as laid_out
+    from coverage_lab.atlas import load_atlas, save_layout
+
+    atlas = load_atlas(folder)
+    save_layout(replace(atlas, layout=laid_out(atlas, seed=seed)), folder)
+    out.print(
+        f"atlas {atlas.id[:12]} in {folder}: {atlas.sizes[-1]:,} cells laid out", markup=False, soft_wrap=True
+    )

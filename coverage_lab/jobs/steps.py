@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from coverage_lab.accounts import trace_prompts
+from coverage_lab.atlas import Atlas, default_atlas, load_atlas
 from coverage_lab.config import EncoderConfig, RunConfig
 from coverage_lab.detect.judge import judge_prompts, with_q_values
 from coverage_lab.detect.load import load_judge, resolve_config, threads_of
-from coverage_lab.encoders import Encoder, load_encoder
+from coverage_lab.encoders import Encoder, load_encoder, resolve_name
 from coverage_lab.errors import CoverageLabError, TrafficError
-from coverage_lab.traffic import validate_records
+from coverage_lab.progress import Progress, silent
+from coverage_lab.schema import TRAFFIC
+from coverage_lab.traffic import (
+    check_sources,
+    drop_repeated_requests,
+    find_sources,
+    read_traffic,
+    validate_records,
+)
 from coverage_lab.untrusted.text import shortened, visible
 
 
@@ -51,6 +65,85 @@ def encoder(
     ((2, 512), (2, 3))
     """
     return load_encoder(EncoderConfig(name=name, device=device))
+
+
+def trace(
+    traffic: str | Path | Sequence[str | Path],
+    accounts: Sequence[str],
+    *,
+    config: RunConfig | None = None,
+    progress: Progress = silent,
+) -> dict[str, NDArray[np.int32]]:
+    """Place the prompts of some accounts of a traffic on the atlas, in time order.
+
+    Parameters
+    ----------
+    traffic : str, Path or sequence of them
+        As for `analyze`: file, folder, glob or address.
+    accounts : sequence of str
+        Account ids, one or more.
+    config : RunConfig, optional
+        Encoder and atlas, and how traffic is read; the defaults when not given. Of a cascade the first stage.
+    progress : Progress, optional
+        Told how far reading and encoding are.
+
+    Returns
+    -------
+    dict of account → int32 (n, 3)
+        Cell of each prompt that can be used at each level, coarsest first, in the order of `accounts`;
+        ``plot.capability_map(atlas, {name: cells[:, 2] …})`` draws them.
+
+    Raises
+    ------
+    TrafficError
+        The traffic has no usable prompt of one of the accounts, or can't be read.
+    CoverageLabError
+        No account is named; or as of loading the parts (`ConfigError`, `AtlasError`).
+    """
+    wanted = list(dict.fromkeys(accounts))
+    if not wanted:
+        raise CoverageLabError("accounts: expected one or more, got none")
+    settings = resolve_config(RunConfig() if config is None else config)
+    checked = check_sources(find_sources(traffic), settings.traffic)
+    sources = list(checked.sources)
+    now = settings.traffic.as_of or datetime.now(UTC)
+    ids, kept, rows = pa.array(wanted, pa.large_string()), [], 0
+    for batch in read_traffic(sources, settings.traffic, as_of=now):
+        kept.append(batch.good.filter(pc.is_in(batch.good["account_id"], value_set=ids)))
+        rows += batch.rows_in
+        progress("read", rows, None)
+    names = [source.name for source in sources]
+    prompts, _ = (
+        drop_repeated_requests(pa.concat_tables(kept), names) if kept else (TRAFFIC.empty_table(), None)
+    )
+    found = set(pc.unique(prompts["account_id"]).to_pylist())
+    for account in wanted:
+        if account not in found:
+            raise TrafficError(
+                f"accounts: expected accounts with a usable prompt in the traffic, got "
+                f"{shortened(visible(account), 80)!r}"
+            )
+    judge = load_judge(settings, threads=threads_of(settings), progress=progress)
+    states = trace_prompts(prompts, judge.encoder, judge.atlas, progress=progress)
+    place = {name: at for at, name in enumerate(states.account_ids)}
+    return {
+        name: states.cells[states.offsets[place[name]] : states.offsets[place[name] + 1]] for name in wanted
+    }
+
+
+def atlas_of(config: RunConfig) -> Atlas:
+    """Load the atlas that a config judges on; of a cascade the first stage's.
+
+    Raises
+    ------
+    AtlasError
+        It is missing or damaged.
+    """
+    first = config.encoder.name == "cascade"
+    path = config.cascade.atlas if first else config.atlas.path
+    if path is not None:
+        return load_atlas(path)
+    return default_atlas("static" if first else resolve_name(config.encoder))
 
 
 def score(

@@ -62,8 +62,13 @@ def write_whole(path: Path, page: str, *, what: str) -> None:
     OutputError
         The file can't be written; `what` names it.
     """
+    write_bytes(path, page.encode(), what=what)
+
+
+def write_bytes(path: Path, content: bytes, *, what: str) -> None:
+    """Write a picture or a page as `write_whole` does."""
     try:
         with whole_file(path) as partial:
-            partial.write_bytes(page.encode())
+            partial.write_bytes(content)
     except OSError as error:
         raise OutputError(f"{what} {path}: can't be written ({error.strerror})") from error

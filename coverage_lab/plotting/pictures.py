@@ -20,6 +20,7 @@ from scipy.stats import beta
 
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.measures import coverage_curve, curve_grid, extrapolation, rarefaction
+from coverage_lab.plotting.capability_map import capability_map, map_page
 from coverage_lab.plotting.picture import Picture, Style, Theme, legend, named, panel, safe, style_of
 from coverage_lab.schema import LEVEL_WORDS, LEVELS
 from coverage_lab.untrusted.text import shortened, visible
@@ -28,8 +29,10 @@ __all__ = [
     "Picture",
     "Tables",
     "calibration",
+    "capability_map",
     "evidence",
     "growth",
+    "map_page",
     "novelty",
     "rarefaction_panels",
     "scores",
