@@ -1,0 +1,205 @@
+"""The client against a service in this process, and against one that refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from support.documents import ROOT, blocks
+from support.raw_client import local_service
+from support.traced import a_judge, said
+
+from coverage_lab.client import Client, ServiceError
+from coverage_lab.config import DetectConfig
+from coverage_lab.detect import judge_prompts
+from coverage_lab.detect.judge import with_q_values
+from coverage_lab.errors import ConfigError
+from coverage_lab.schema import ACCOUNTS, CELLS, TRAFFIC
+
+START = datetime(2026, 1, 15, 10, tzinfo=UTC)
+
+
+def prompts(sizes: dict[str, int]) -> pa.Table:
+    rows = [
+        {
+            "account_id": name,
+            "prompt": f"{name} asks {said(i % (size - 3))}",
+            "timestamp": START + timedelta(seconds=i),
+        }
+        for name, size in sizes.items()
+        for i in range(size)
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+SIZES = {"acct-c": 70, "acct-a": 60, "acct-b": 30, "acct-d": 90}
+JUDGE = a_judge
+
+
+@pytest.fixture(scope="module")
+def service():
+    with local_service(a_judge()) as running:
+        yield running
+
+
+@pytest.fixture
+def url(service) -> str:
+    return f"http://127.0.0.1:{service.port}"
+
+
+def test_scores_are_those_of_judging_the_table_with_q_values_over_it(url):
+    sent = prompts(SIZES)
+    scores = Client(url).score(sent)
+    columns = {field.name: pa.nulls(len(sent), field.type) for field in TRAFFIC}
+    columns |= {name: sent[name].cast(TRAFFIC.field(name).type) for name in sent.column_names}
+    columns |= {
+        "source": pa.array([0] * len(sent), pa.int32()),
+        "row": pa.array(range(len(sent)), pa.int64()),
+    }
+    traffic = pa.table(columns, schema=TRAFFIC).sort_by(
+        [("account_id", "ascending"), ("timestamp", "ascending")]
+    )
+    judged = judge_prompts(traffic, JUDGE())
+    expected = with_q_values(judged.accounts, DetectConfig())
+    assert scores.accounts.schema == ACCOUNTS
+    assert scores.accounts["q_value"].null_count == 1
+    assert scores.accounts.to_pylist() == expected.to_pylist()
+    assert scores.cells.schema == CELLS
+    assert scores.cells.num_rows == judged.cells.num_rows
+    assert scores.ids["atlas_id"] == JUDGE().atlas.id
+
+
+@pytest.mark.parametrize("make", [lambda t: t, lambda t: t.to_pandas(), pl.from_arrow])
+def test_arrow_pandas_and_polars_are_alike_however_they_are_split(make, url):
+    told = []
+    sent = prompts({"acct-b": 8, "acct-a": 9, "acct-c": 7})
+    one = Client(url).score(sent)
+    parts = Client(url, max_accounts=1, parallel=2).score(
+        make(sent), progress=lambda *done: told.append(done)
+    )
+    assert parts.accounts.equals(one.accounts)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_it_can_be_awaited_and_called_where_an_event_loop_runs(url):
+    async def both():
+        sent = prompts({"acct-a": 8})
+        client = Client(url)
+        return client.score(sent).accounts, (await client.score_async(sent)).accounts
+
+    called, awaited = asyncio.run(both())
+    assert called.equals(awaited)
+
+
+def test_what_can_not_be_used_comes_back_with_its_place(url):
+    frame = pd.DataFrame(
+        {"account_id": ["a", "b", "a"], "prompt": ["x", "y", None], "timestamp": [START] * 3}
+    )
+    (row,) = Client(url).score(frame).quarantined.to_pylist()
+    assert (row["account_id"], row["index"], row["reason"]) == ("a", 1, "missing_prompt")
+
+
+def test_an_empty_table_has_no_scores(url):
+    assert Client(url).score(prompts({"acct-a": 8}).slice(0, 0)).accounts.num_rows == 0
+
+
+def test_a_table_that_can_not_be_asked_about_is_refused_before_any_request():
+    client = Client("http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="there is no timestamp, prompt"):
+        client.score(pa.table({"account_id": ["a"]}))
+    with pytest.raises(ConfigError, match="1 rows have no account_id"):
+        client.score(pa.table({"account_id": [None], "prompt": ["x"], "timestamp": [START]}))
+    with pytest.raises(ConfigError, match="parallel: expected 1 or more, got 0"):
+        Client("http://127.0.0.1:9", parallel=0)
+
+
+def test_the_page_for_a_first_score_does_what_it_says(service, capsys):
+    page = (ROOT / "docs" / "how-to" / "first-scores.md").read_text(encoding="utf-8")
+    code = "\n".join(text for kind, text in blocks(page) if kind == "python")
+    assert "8711" in code
+    exec(compile(code.replace("8711", str(service.port)), "first-scores.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "'account_id': 'acct-2', 'prompts': 64" in printed
+    assert "0 prompts could not be used" in printed
+
+
+class Scripted:
+    """A service that answers as it is told: status and headers, one pair a request; then 200."""
+
+    def __init__(self, *answers: tuple[int, dict[str, str]]) -> None:
+        self.asked: list[tuple[float, list[str], str | None]] = []
+        script = list(answers)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(handler):  # noqa: N805
+                body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+                names = [account["account_id"] for account in body["accounts"]]
+                self.asked.append((time.monotonic(), names, handler.headers["Authorization"]))
+                status, headers = script.pop(0) if script else (200, {})
+                problem = {"error": {"code": "told", "message": "to refuse"}}
+                answer = {"accounts": [], "quarantined": []} if status == 200 else problem
+                sent = json.dumps(answer).encode()
+                handler.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(sent))}.items():
+                    handler.send_header(name, value)
+                handler.end_headers()
+                handler.wfile.write(sent)
+
+            def log_message(handler, *_):  # noqa: N805
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_it_waits_as_long_as_it_is_told_to():
+    with Scripted((503, {"Retry-After": "1"}), (429, {"Retry-After": "0"})) as service:
+        Client(service.url, "the-key-of-a-caller").score(prompts({"a": 5}))
+        first, second, third = (moment for moment, _, _ in service.asked)
+        assert 1.0 <= second - first < 4
+        assert third - second < 1.0
+        assert {key for _, _, key in service.asked} == {"Bearer the-key-of-a-caller"}
+
+
+def test_too_much_at_once_is_halved():
+    with Scripted((413, {}), (413, {})) as service:
+        Client(service.url).score(prompts(dict.fromkeys("abcd", 5)))
+        assert [names for _, names, _ in service.asked] == [
+            list("abcd"),
+            ["a", "b"],
+            ["a"],
+            ["b"],
+            ["c", "d"],
+        ]
+
+
+@pytest.mark.parametrize(("status", "times"), [(401, 1), (422, 1), (413, 1), (500, 1), (503, 2)])
+def test_a_refusal_is_an_error_with_its_code(status, times):
+    with Scripted(*[(status, {"Retry-After": "0"})] * 5) as service:
+        with pytest.raises(ServiceError, match=f"answered {status}, told: to refuse") as error:
+            Client(service.url, "the-key-of-a-caller", attempts=2).score(prompts({"a": 5}))
+        assert (error.value.status, error.value.code) == (status, "told")
+        assert "the-key" not in str(error.value)
+        assert len(service.asked) == times
+
+
+def test_a_service_that_is_not_there_is_said_to_be_so(monkeypatch):
+    monkeypatch.setattr("coverage_lab.client.client._FIRST_WAIT", 0.01)
+    with pytest.raises(ServiceError, match=r"http://127\.0\.0\.1:9: can't be reached \(ConnectError\)"):
+        Client("http://127.0.0.1:9", attempts=3).score(prompts({"a": 5}))
