@@ -122,7 +122,7 @@ def test_a_table_that_can_not_be_asked_about_is_refused_before_any_request():
 
 
 def test_the_page_for_a_first_score_does_what_it_says(service, capsys):
-    page = (ROOT / "docs" / "how-to" / "first-scores.md").read_text(encoding="utf-8")
+    page = ROOT / "docs" / "how-to" / "first-scores.md"
     code = "\n".join(text for kind, text in blocks(page) if kind == "python")
     assert "8711" in code
     exec(compile(code.replace("8711", str(service.port)), "first-scores.md", "exec"), {})
