@@ -328,7 +328,7 @@ def _together(answers: list[dict[str, Any]], min_prompts: int) -> Scores:
     cells: list[dict[str, Any]] = []
     for answer in answers:
         for account in answer["accounts"]:
-            row = {**account, **account["measures"]}
+            row = {**account, **account["measures"], **account["behaviour"]}
             for name in ("first_seen", "last_seen"):
                 row[name] = datetime.fromisoformat(row[name])
             accounts.append({name: row.get(name) for name in ACCOUNTS.names})
