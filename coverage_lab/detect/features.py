@@ -243,6 +243,15 @@ class Features:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    @property
+    def wrapped(self) -> NDArray[np.float64]:
+        """How much of an account is wrapped in one instruction, (A,): 0 nothing to 1 every prompt.
+
+        The length of the mean of its instructions' unit vectors: several unlike ones count for less.
+        """
+        length: NDArray[np.float64] = np.linalg.norm(self.vectors["instruction"].astype(np.float64), axis=1)
+        return np.minimum(length, 1.0)
+
     def at(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Features:
         """Features of some of the accounts."""
         return Features(

@@ -1,9 +1,10 @@
 """The score: kinds of evidence, each brought to one scale and added up; shipped as data.
 
 score = 1 / (1 + exp(−(b + s · Σ_k w_k · z_k))), with z_k the *standing* of evidence k:
-``clip((x_k − m_k(n)) / r_k(n), ±2.5)``, where m_k(n) and r_k(n) are the median of ordinary accounts of n
-prompts and the distance from there to their 95th percentile, by weights that did not see their corpora. The
-evidence:
+``clip((x_k − m_k) / r_k, ±2.5)``, where m_k and r_k are the median of ordinary accounts of n prompts and the
+distance from there to their 95th percentile, by weights that did not see their corpora. Accounts that wrap
+their prompts in an instruction spread wider than others, so m_k and r_k lie halfway between what they are
+among all ordinary accounts and among those that are wrapped alike (`Features.wrapped`). The evidence:
 
 - *shape*: how the account covers ground (the measures);
 - *build*: how its prompts are built (length, questions, lists, first person, ...);
@@ -92,29 +93,46 @@ class Linear(_Frozen):
 
 
 class Part(_Frozen):
-    """One kind of evidence's scale: what its values are among benign accounts of each size."""
+    """One kind of evidence's scale: what its values are among benign accounts of each size.
+
+    `middle` and `spread` are those of accounts without instructions, the others of accounts whose prompts are
+    all wrapped in one.
+    """
 
     weight: float = Field(ge=0)  # 0: not used
     sizes: tuple[int, ...]
     middle: tuple[float, ...]
     spread: tuple[float, ...]
+    wrapped_middle: tuple[float, ...]
+    wrapped_spread: tuple[float, ...]
 
     @model_validator(mode="after")
     def _sound(self) -> Part:
-        if not len(self.sizes) == len(self.middle) == len(self.spread) or not self.sizes:
-            raise ValueError("sizes, middle and spread must be equally long, at least 1")
-        if list(self.sizes) != sorted(set(self.sizes)) or min(self.spread) <= 0:
+        columns = (self.middle, self.spread, self.wrapped_middle, self.wrapped_spread)
+        if not self.sizes or any(len(column) != len(self.sizes) for column in columns):
+            raise ValueError("sizes, middles and spreads must be equally long, at least 1")
+        if list(self.sizes) != sorted(set(self.sizes)) or min(*self.spread, *self.wrapped_spread) <= 0:
             raise ValueError("sizes must rise, and spreads must be above 0")
         return self
 
-    def usual(self, prompts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Middle and spread at each number of prompts, (A,) each: linear in ln n between the sizes."""
-        wanted, logs = np.log(np.maximum(prompts, 1)), np.log(self.sizes)
-        return np.interp(wanted, logs, self.middle), np.interp(wanted, logs, self.spread)
+    def usual(self, features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Middle and spread for each account, (A,) each.
 
-    def standing(self, value: NDArray[np.float64], prompts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Bring values to scale, (A,): 0 = benign median of the size, 1 = benign 95th percentile."""
-        middle, spread = self.usual(prompts)
+        Linear in ln n between the sizes. Between accounts without instructions and wrapped ones the middle is
+        linear in `Features.wrapped`, and so is the logarithm of the spread.
+        """
+        wanted, logs = np.log(np.maximum(features.prompts, 1)), np.log(self.sizes)
+        middle, spread, wrapped_middle, wrapped_spread = (
+            np.interp(wanted, logs, column)
+            for column in (self.middle, self.spread, self.wrapped_middle, self.wrapped_spread)
+        )
+        share = features.wrapped
+        middle = (1 - share) * middle + share * wrapped_middle
+        return middle, spread ** (1 - share) * wrapped_spread**share
+
+    def standing(self, value: NDArray[np.float64], features: Features) -> NDArray[np.float64]:
+        """Bring values to scale, (A,): 0 = benign median of such accounts, 1 = their 95th percentile."""
+        middle, spread = self.usual(features)
         standing: NDArray[np.float64] = np.clip((value - middle) / spread, -MOST, MOST)
         return standing
 
@@ -274,11 +292,11 @@ class Scorecard(_Frozen):
         points = np.zeros((len(features), REST + 1))
         for name, part in self.parts.items():
             gain = self.slope * part.weight
-            total = gain * part.standing(values[name], features.prompts)
+            total = gain * part.standing(values[name], features)
             if name not in NAMED_PARTS:
                 points[:, len(FEATURES) + VECTORS.index(name)] = total
                 continue
-            _, spread = part.usual(features.prompts)
+            _, spread = part.usual(features)
             columns = NAMED_PARTS[name]
             usual = np.array([feature.benign_points for feature in self.features[columns]])
             points[:, columns] = gain * (steps[:, columns] - usual) / spread[:, None]
@@ -289,7 +307,7 @@ class Scorecard(_Frozen):
         """What each kind of evidence adds to the log-odds, (A,): the same as `points`, kind by kind."""
         _, values = self.values(features)
         return {
-            name: self.slope * part.weight * part.standing(values[name], features.prompts)
+            name: self.slope * part.weight * part.standing(values[name], features)
             for name, part in self.parts.items()
         }
 

@@ -113,12 +113,17 @@ class HeldOut:
                     found[held] += gain[part] * (x @ (weights[part] * self.frame.scale[part]))
         return found
 
-    def _folds(self, accounts: TrainingAccounts) -> Iterator[tuple[np.ndarray, Features, dict[str, Row]]]:
+    def fold_of(self, accounts: TrainingAccounts) -> NDArray[np.int64]:
+        """Fold whose weights score each account, (A,)."""
         # Where a fold left nothing to learn from, all the others' weights saw it: any of them will have to
         # do.
         spare = next(iter(self.weights))
-        mine = np.array([self.where.get(str(cluster), spare) for cluster in accounts.cluster])
-        used = np.where(np.isin(mine, list(self.weights)), mine, spare)
+        mine = np.array([self.where.get(str(cluster), spare) for cluster in accounts.cluster], dtype=np.int64)
+        used: NDArray[np.int64] = np.where(np.isin(mine, list(self.weights)), mine, spare)
+        return used
+
+    def _folds(self, accounts: TrainingAccounts) -> Iterator[tuple[np.ndarray, Features, dict[str, Row]]]:
+        used = self.fold_of(accounts)
         for fold, weights in self.weights.items():
             held = used == fold
             if held.any():

@@ -16,7 +16,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from coverage_lab.detect.archetype import CLIP, ArchetypeModel, clipped
-from coverage_lab.detect.features import FEATURES, VECTORS
+from coverage_lab.detect.features import FEATURES, VECTORS, Features
 from coverage_lab.detect.fitting.accounts import (
     ARCHETYPE_OF,
     GrowingAccounts,
@@ -51,6 +51,8 @@ _WITHIN = 1.6
 _LEAST_SPREAD = 0.1
 #: Customers below which a size has no scale of its own.
 _FEWEST = 20
+#: `Features.wrapped` from which an account counts as wrapped where scales are worked out.
+_WRAPPED = 0.3
 _ARCHETYPE_PENALTY = 0.02
 _ARCHETYPE_SCALE = (4.0, 7.5)
 
@@ -101,20 +103,10 @@ def fit_scorecard(
     frame = frame_of(benign)
     held_out = HeldOut.of(scored, frame, parts)
     values = held_out.values(scored)
-    prompts = scored.features.prompts
-    scales = {
-        name: _scale(values[name], scored, WEIGHT[name]) if name in parts else _UNUSED for name in PARTS
-    }
-
-    def total(found: dict[str, Row], of: NDArray[np.int64]) -> Row:
-        added = np.zeros(len(of))
-        for name in parts:
-            added += scales[name].weight * scales[name].standing(found[name], of)
-        return added
-
+    scales = _scales(values, scored, parts)
     last = LogisticRegression(C=1e6, max_iter=1000)
     last.fit(
-        total(values, prompts)[:, None],
+        _total(values, scales, parts, scored.features)[:, None],
         scored.harvest,
         sample_weight=side_weights(scored.harvest, scored.customer),
     )
@@ -124,7 +116,7 @@ def fit_scorecard(
     gain = {name: scales[name].weight / scales[name].spread[-1] for name in ADDITIVE}
     additive = held_out.additive(scored, gain)
     known = benign if grown is None else grown.accounts
-    score = expit(intercept + slope * total(held_out.values(known), known.features.prompts))
+    score = expit(intercept + slope * _held_out_total(held_out, values, scored, known))
     return Scorecard(
         atlas_id=atlas_id,
         encoder_id=encoder_id,
@@ -144,32 +136,91 @@ def fit_scorecard(
     )
 
 
-_UNUSED = Part(weight=0.0, sizes=(1,), middle=(0.0,), spread=(1.0,))
+_UNUSED = Part(
+    weight=0.0, sizes=(1,), middle=(0.0,), spread=(1.0,), wrapped_middle=(0.0,), wrapped_spread=(1.0,)
+)
+
+
+def _scales(values: dict[str, Row], scored: TrainingAccounts, parts: Sequence[str]) -> dict[str, Part]:
+    return {name: _scale(values[name], scored, WEIGHT[name]) if name in parts else _UNUSED for name in PARTS}
+
+
+def _total(values: dict[str, Row], scales: dict[str, Part], parts: Sequence[str], features: Features) -> Row:
+    added = np.zeros(len(features))
+    for name in parts:
+        added += scales[name].weight * scales[name].standing(values[name], features)
+    return added
+
+
+def _held_out_total(
+    held_out: HeldOut, values: dict[str, Row], scored: TrainingAccounts, known: TrainingAccounts
+) -> Row:
+    """Sum of the standings of accounts, by weights and scales alike that saw no account of their folds.
+
+    A scale that an account was itself a part of fits it too well: where few customers make a scale, the next
+    one would stand out more often than promised.
+    """
+    found, where, seen = held_out.values(known), held_out.fold_of(known), held_out.fold_of(scored)
+    added = np.zeros(len(where))
+    for fold in np.unique(where).tolist():
+        held, rest = where == fold, seen != fold
+        if not (rest & ~scored.harvest).any():
+            rest[:] = True
+        without = _scales({name: row[rest] for name, row in values.items()}, scored.at(rest), held_out.parts)
+        mine = {name: row[held] for name, row in found.items()}
+        added[held] = _total(mine, without, held_out.parts, known.features.at(held))
+    return added
 
 
 def _scale(values: Row, scored: TrainingAccounts, weight: float) -> Part:
-    """Median and 95th percentile of ordinary accounts about each size, every customer counting the same."""
+    """Scale of one kind of evidence: halfway between all ordinary accounts and those that are wrapped alike.
+
+    Halfway, because few customers wrap their prompts: by their own scale alone other accounts get worse, and
+    by everybody's a product behind an instruction that nobody has seen looks like a harvest.
+    """
     benign, value = scored.at(~scored.harvest), values[~scored.harvest]
     # Ordinary accounts that are all alike say nothing of how far from them is far.
     least = max(_LEAST_SPREAD * float(values.std()), 1e-9)
-    prompts = benign.features.prompts
-    sizes, middle, spread = [], [], []
+    prompts, wrapped = benign.features.prompts, benign.features.wrapped > _WRAPPED
+    rows: list[tuple[int, float, float, float, float]] = []
     for size in _SIZES:
         near = np.abs(np.log(np.maximum(prompts, 1) / size)) <= np.log(_WITHIN)
         if len(np.unique(benign.customer[near])) >= _FEWEST:
-            sizes.append(size)
-            low, high = _weighted_quantiles(value[near], even_weights(benign.customer[near]), (0.5, 0.95))
-            middle.append(low)
-            spread.append(high - low)
-    if not sizes:
-        low, high = _weighted_quantiles(value, even_weights(benign.customer), (0.5, 0.95))
-        sizes, middle, spread = [int(np.median(prompts))], [low], [high - low]
+            rows.append((size, *_halfway(value, benign.customer, near, wrapped, least)))
+    if not rows:
+        near = np.full(len(value), True)
+        rows.append((int(np.median(prompts)), *_halfway(value, benign.customer, near, wrapped, least)))
+    sizes, *columns = zip(*rows, strict=True)
+    middle, spread, wrapped_middle, wrapped_spread = (tuple(map(_short, column)) for column in columns)
     return Part(
         weight=weight,
-        sizes=tuple(sizes),
-        middle=tuple(_short(m) for m in middle),
-        spread=tuple(_short(max(s, least)) for s in spread),
+        sizes=sizes,
+        middle=middle,
+        spread=spread,
+        wrapped_middle=wrapped_middle,
+        wrapped_spread=wrapped_spread,
     )
+
+
+def _halfway(
+    value: Row,
+    customer: NDArray[np.str_],
+    near: NDArray[np.bool_],
+    wrapped: NDArray[np.bool_],
+    least: float,
+) -> tuple[float, float, float, float]:
+    """Middle and spread of accounts without instructions, and of wrapped ones, each half everybody's."""
+
+    def of(rows: NDArray[np.bool_]) -> tuple[float, float]:
+        low, high = _weighted_quantiles(value[rows], even_weights(customer[rows]), (0.5, 0.95))
+        return low, max(high - low, least)
+
+    middle, spread = of(near)
+    found: list[float] = []
+    for group in (near & ~wrapped, near & wrapped):
+        own = of(group) if len(np.unique(customer[group])) >= _FEWEST else (middle, spread)
+        found += [(middle + own[0]) / 2, float(np.sqrt(spread * own[1]))]
+    return found[0], found[1], found[2], found[3]
 
 
 def _weighted_quantiles(values: Row, weight: Row, shares: Sequence[float]) -> list[float]:
