@@ -210,6 +210,8 @@ def some_features(card, accounts=20):
         name: rng.normal(0, 0.05, (accounts, len(card.linear[name].weight))).astype(np.float32)
         for name in VECTORS
     }
+    # Wrapped from not at all to wholly.
+    vectors["instruction"] *= np.linspace(0, 1, accounts, dtype=np.float32)[:, None]
     return Features(named, vectors, rng.integers(1, 5000, accounts))
 
 
@@ -233,8 +235,14 @@ def test_score_is_the_formula_of_its_docstring(card):
             linear = card.linear[name]
             values[name] = linear.offset + sum(w * v for w, v in zip(linear.weight, x, strict=True))
         odds = card.intercept
+        share = min(sum(float(v) ** 2 for v in features.vectors["instruction"][i]) ** 0.5, 1.0)
         for name, part in card.parts.items():
-            middle, spread = (np.interp(size, np.log(part.sizes), y) for y in (part.middle, part.spread))
+            middle, spread, middle_1, spread_1 = (
+                np.interp(size, np.log(part.sizes), y)
+                for y in (part.middle, part.spread, part.wrapped_middle, part.wrapped_spread)
+            )
+            middle += share * (middle_1 - middle)
+            spread = np.exp(np.log(spread) + share * (np.log(spread_1) - np.log(spread)))
             standing = (values[name] - middle) / spread
             clipped += abs(standing) > 2.5
             odds += card.slope * part.weight * min(max(standing, -2.5), 2.5)

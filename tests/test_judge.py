@@ -211,10 +211,15 @@ def by_hand(rows: list[Row], card: Scorecard) -> tuple[float, int, list[str]]:
         "topics": topics.offset + float(again.vectors["topics"][0].astype(np.float64) @ topics.weight),
     }
     values = card.values(features)[1]
-    odds = card.intercept
+    odds, share = card.intercept, min(1.0, float(np.linalg.norm(features.vectors["instruction"][0])))
     for name, part in card.parts.items():
         value, size = (moved[name], len(rest)) if name in moved else (values[name][0], len(rows))
-        middle, spread = (np.interp(np.log(size), np.log(part.sizes), x) for x in (part.middle, part.spread))
+        middle, spread, wrapped_middle, wrapped_spread = (
+            np.interp(np.log(size), np.log(part.sizes), x)
+            for x in (part.middle, part.spread, part.wrapped_middle, part.wrapped_spread)
+        )
+        middle = (1 - share) * middle + share * wrapped_middle
+        spread = spread ** (1 - share) * wrapped_spread**share
         odds += card.slope * part.weight * min(max((value - middle) / spread, -2.5), 2.5)
     return odds, len(rest), [atlas.labels[2][cell] or f"#{cell}" for cell in top]
 
@@ -233,6 +238,7 @@ def sharp_card() -> Scorecard:
     card = a_scorecard()
     # A scale so wide that nothing is clipped, and another at each size.
     wide = {"sizes": (50, 1000), "middle": (-3.0, 4.0), "spread": (30.0, 60.0)}
+    wide |= {"wrapped_middle": (0.0, 0.0), "wrapped_spread": (1.0, 1.0)}
     parts = {**card.parts, "shape": card.parts["shape"].model_copy(update=wide)}
     features = tuple(sharpened(feature) for feature in card.features)
     return card.model_copy(update={"features": features, "parts": parts})
@@ -271,6 +277,7 @@ def test_only_shape_moves_and_the_states_stay_as_they_were() -> None:
         return feature.model_copy(update=no_points) if feature.name in SHAPE else feature
 
     one_size = {"sizes": (100,), "middle": (0.1,), "spread": (0.7,)}
+    one_size |= {"wrapped_middle": (0.0,), "wrapped_spread": (1.0,)}
     parts = {
         **card.parts,
         "shape": card.parts["shape"].model_copy(update=one_size),

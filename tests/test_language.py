@@ -70,7 +70,7 @@ def evidence_by_language(encoder, card):
     _, values = card.values(features)
     apart = {}
     for name in ("prompts", "openings", "content_openings"):
-        _, spread = card.parts[name].usual(features.prompts)
+        _, spread = card.parts[name].usual(features)
         apart[name] = dict(zip(SAID, (values[name] / (spread / 1.645)).tolist(), strict=True))
     return apart
 
