@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import coverage_lab
+from coverage_lab.cli.adapt import adapt
 from coverage_lab.cli.atlas import atlas_app
 from coverage_lab.cli.calibrate import calibrate
 from coverage_lab.cli.check import check
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (run, check, explain, calibrate, simulate, evaluate):
+for command in (run, check, explain, calibrate, adapt, simulate, evaluate):
     app.command()(command)
 app.command("map")(draw_map)
 app.add_typer(atlas_app, name="atlas")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from coverage_lab.cli.options import (
     EncoderOption,
@@ -78,6 +79,14 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder that keeps vectors (no text), so that nothing is encoded twice."),
     ] = None,
+    known_customers: Annotated[
+        bool,
+        typer.Option(
+            "--known-customers",
+            help="The second protocol in place of the first: own customers are known by other prompts of "
+            "theirs (`coverage-lab adapt`), harvests are unseen. Writes `known_customers.json` only.",
+        ),
+    ] = False,
     seed: Annotated[int | None, typer.Option(help=_help("seed"))] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results in OUT.")] = False,
 ) -> None:
@@ -118,9 +127,38 @@ def evaluate(
     if baseline or baselines is not None:
         given["baselines"] = baseline or (None if baselines else ())
     settings = settings.with_options(given)
+    if known_customers:
+        _known_customers(corpora, folder, settings, cache=cache, overwrite=overwrite)
+        return
     with progress_bars() as progress:
         results = evaluate_corpora(
             corpora, folder, settings, cache=cache, overwrite=overwrite, progress=progress
         )
     out.print(table(results))
     out.print(f"Page: {folder / PAGE}", markup=False, soft_wrap=True)
+
+
+def _known_customers(
+    corpora: Path, folder: Path, settings: EvaluateConfig, *, cache: Path | None, overwrite: bool
+) -> None:
+    from coverage_lab.evaluate.evaluation import KNOWN_CUSTOMERS, evaluate_known_customers
+
+    with progress_bars() as progress:
+        rows = evaluate_known_customers(
+            corpora, folder, settings, cache=cache, overwrite=overwrite, progress=progress
+        )
+    shown = Table(title="Harvests that no score has seen, against customers", title_justify="left")
+    columns = ("prompts", "customers known", "AUROC", "caught at 1%", "at 5%", "harvests p ≤ .05")
+    for column in (*columns, "customers p ≤ .05"):
+        shown.add_column(column, justify="right")
+    for row in rows:
+        known = "no" if row.contamination is None else f"yes, {row.contamination:.0%} harvests among them"
+        shown.add_row(
+            "all" if row.size is None else f"{row.size:,}",
+            known,
+            f"{row.auroc:.3f}",
+            *(f"{share:.2f}" for share in (*row.caught, row.harvests_at_p_5pct)),
+            f"{row.ordinary_at_p[1]:.3f}",
+        )
+    out.print(shown)
+    out.print(f"Figures: {folder / KNOWN_CUSTOMERS}", markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from coverage_lab.evaluate.benchmark_accounts import draw_benchmark_accounts
 from coverage_lab.evaluate.benchmark_page import write_page
 from coverage_lab.evaluate.corpora import load_corpora
 from coverage_lab.evaluate.folds import clusters_of, folds_of, load_together
+from coverage_lab.evaluate.known_customers import KnownCustomersRow, known_customers
 from coverage_lab.evaluate.parted_accounts import part_accounts
 from coverage_lab.evaluate.prompt_pool import build_prompt_pool
 from coverage_lab.evaluate.results import Results, RunDescription
@@ -41,6 +43,8 @@ from coverage_lab.progress import Progress, silent
 
 #: Everything that an evaluation leaves in its folder; the results last, so that with them all is there.
 ACCOUNTS, PAGE, RESULTS = "accounts.parquet", "benchmark.html", "results.json"
+#: What the second protocol leaves.
+KNOWN_CUSTOMERS = "known_customers.json"
 
 
 def evaluate_corpora(
@@ -84,7 +88,7 @@ def evaluate_corpora(
         The folder holds another evaluation or foreign files, or can't be written.
     """
     chosen, seed = _chosen(config.baselines), config.seed
-    _open(output, overwrite=overwrite)
+    _open(output, RESULTS, overwrite=overwrite)
     groups = load_together(config.together) if config.together is not None else []
     settings = BenchmarkSettings(cells=config.cells, train=config.train, seed=seed, judged=config.judge_sizes)
 
@@ -126,6 +130,37 @@ def evaluate_corpora(
     )
     _write(output, scored, results)
     return results
+
+
+def evaluate_known_customers(
+    corpora: Path,
+    output: Path,
+    config: EvaluateConfig,
+    *,
+    cache: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> list[KnownCustomersRow]:
+    """Run the protocol `coverage_lab.evaluate.known_customers` and write `known_customers.json`.
+
+    Parameters and errors as `evaluate_corpora`.
+    """
+    _open(output, KNOWN_CUSTOMERS, overwrite=overwrite)
+    rows = known_customers(corpora, config, cache=cache, progress=progress)
+    found = {
+        "protocol": "corpora cut in two: own customers known by other prompts of theirs, harvests unseen",
+        "folds": config.folds,
+        "seed": config.seed,
+        "versions": _versions(),
+        "options": _options(config, precision=config.encoder.precision),
+        "rows": [row.model_dump() for row in rows],
+    }
+    try:
+        with whole_file(output / KNOWN_CUSTOMERS) as unfinished:
+            unfinished.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"output {output}: can't be written ({error.strerror or error})") from error
+    return rows
 
 
 def _options(config: EvaluateConfig, *, precision: str) -> dict[str, str]:
@@ -186,7 +221,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _open(output: Path, *, overwrite: bool) -> None:
+def _open(output: Path, last: str, *, overwrite: bool) -> None:
     """Make the folder, or refuse it before any work is done."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"output {output}: is a file, expected a folder")
@@ -195,13 +230,13 @@ def _open(output: Path, *, overwrite: bool) -> None:
         held = {entry.name.removesuffix(PARTIAL) for entry in output.iterdir()}
     except OSError as error:
         raise OutputError(f"output {output}: can't be written ({error.strerror})") from error
-    foreign = sorted(held - {ACCOUNTS, PAGE, RESULTS})
+    foreign = sorted(held - {ACCOUNTS, PAGE, RESULTS, KNOWN_CUSTOMERS})
     if foreign:
         raise OutputError(
             f"output {output}: holds files that are not an evaluation's ({foreign[0]!r}); "
             "give an empty folder"
         )
-    if RESULTS in held and not overwrite:
+    if last in held and not overwrite:
         raise OutputError(f"output {output}: holds another evaluation; give another folder or --overwrite")
 
 

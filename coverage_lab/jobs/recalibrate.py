@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def recalibrate(
                 "left_out": benign.left_out,
             }
         else:
-            label, without_account = _labels(labels, accounts["account_id"])
+            label, without_account = labels_of(labels, accounts["account_id"].to_pylist())
             found = calibrate_labelled(log_odds, prompts, label)
             benign = found.benign
             auroc = None if math.isnan(found.auroc) else found.auroc
@@ -187,8 +187,14 @@ def _log_odds(score: NDArray[np.float64]) -> NDArray[np.float64]:
     return odds
 
 
-def _labels(path: Path, account_ids: pa.ChunkedArray) -> tuple[NDArray[np.str_], int]:
-    """Label of each account, "unknown" where there is none; and how many labels no account has."""
+def labels_of(path: Path, ids: Sequence[str]) -> tuple[NDArray[np.str_], int]:
+    """Label of each account, "unknown" where there is none; and how many labels no account has.
+
+    Raises
+    ------
+    ConfigError
+        The file can't be read, says what is no label, or names none of the accounts.
+    """
     table = _read_labels(path)
     given: dict[str, str] = {}
     for row, (account_id, label) in enumerate(
@@ -202,7 +208,6 @@ def _labels(path: Path, account_ids: pa.ChunkedArray) -> tuple[NDArray[np.str_],
             raise ConfigError(f"--labels {path}: row {row}: account_id is missing")
         if given.setdefault(account_id, label) != label:
             raise ConfigError(f"--labels {path}: row {row}: an account_id that another row labels otherwise")
-    ids = account_ids.to_pylist()
     known = given.keys() & set(ids)
     if not known:
         raise ConfigError(f"--labels {path}: none of its {len(given):,} accounts was judged in the run")

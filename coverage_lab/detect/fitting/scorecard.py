@@ -66,6 +66,7 @@ def fit_scorecard(
     card: dict[str, str | float | int] | None = None,
     archetypes: ArchetypeModel | None = None,
     grown: GrowingAccounts | None = None,
+    known: TrainingAccounts | None = None,
 ) -> Scorecard:
     """Fit the score, the archetypes and the calibration.
 
@@ -81,6 +82,8 @@ def fit_scorecard(
         Ordinary accounts as they grew: p-values are calibrated on them, at every size that they reached, and
         so are looks at growing accounts (`coverage_lab.detect.trajectory`). Without it p-values are
         calibrated on the ordinary accounts of `labelled`, and the scorecard has no calibration for looks.
+    known : TrainingAccounts, optional
+        Without `grown`: ordinary accounts to calibrate p-values on, in place of those of `labelled`.
 
     Returns
     -------
@@ -115,7 +118,10 @@ def fit_scorecard(
     # The largest size's spread, for one gain at every size: a mixture's value must be that of its parts.
     gain = {name: scales[name].weight / scales[name].spread[-1] for name in ADDITIVE}
     additive = held_out.additive(scored, gain)
-    known = benign if grown is None else grown.accounts
+    if grown is not None:
+        known = grown.accounts
+    elif known is None:
+        known = benign
     score = expit(intercept + slope * _held_out_total(held_out, values, scored, known))
     return Scorecard(
         atlas_id=atlas_id,

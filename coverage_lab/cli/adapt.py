@@ -1,0 +1,74 @@
+"""`coverage-lab adapt`: a score fitted to the user's own traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from coverage_lab.cli.options import ConfigOption, FormatOption, configured
+from coverage_lab.cli.terminal import out, progress_bars
+
+
+def adapt(
+    traffic: Annotated[str, typer.Argument(metavar="INPUT", help="Your own traffic, as for `run`.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the scorecard; must not exist.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Reviewers' labels: a .csv or .parquet file with the columns `account_id` and `label` "
+            "(benign, harvest or unknown). Accounts that it does not name are not used."
+        ),
+    ] = None,
+    contamination: Annotated[
+        float | None,
+        typer.Option(
+            help="Without labels: the largest share of harvesting accounts to guard against, 0 to 0.2; "
+            "0.05 when not given.",
+            min=0,
+            max=0.2,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    format: FormatOption = None,
+    seed: Annotated[int, typer.Option(help="Deals your accounts to folds.")] = 0,
+) -> None:
+    """Fit score and calibration to your own traffic, your accounts against the harvests that ship.
+
+    `calibrate` changes only what p-values compare with. `adapt` also learns what your ordinary accounts look
+    like, so that it takes fewer of them for harvests. Without labels the accounts that score highest so far
+    are set aside: they may be harvests, so nothing is learnt from them. Give a few weeks of traffic, at least
+    some hundred accounts.
+
+    Writes `scorecard.json`, for `detect.scorecard` in the config, and `adapted.json`, what changed. Neither
+    holds an account id or a prompt. For the encoder `static` and the atlas that ships.
+
+    Example: `coverage-lab adapt traffic/ --out mine`
+    """
+    from coverage_lab.detect.fitting.adapt import CUTS
+    from coverage_lab.jobs.adapt import SCORECARD
+    from coverage_lab.jobs.adapt import adapt as adapt_job
+
+    settings = configured(config, None, format=format)
+    with progress_bars() as progress:
+        found, before, after = adapt_job(
+            traffic, to, settings, labels=labels, contamination=contamination, seed=seed, progress=progress
+        )
+    aside = f" {found.left_out:,} were set aside: they may be harvests." if found.left_out else ""
+    known = f" {found.labelled_harvests:,} labelled harvests." if labels is not None else ""
+    out.print(f"Fitted to {found.own:,} of your accounts.{aside}{known}")
+    table = Table(title="Shipped harvests against your accounts, both held out", title_justify="left")
+    for column in ("", "before", "after"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("AUROC", f"{before.auroc:.3f}", f"{after.auroc:.3f}")
+    for at, cut in enumerate(CUTS):
+        name = f"harvests above all but {cut:.0%} of your accounts"
+        table.add_row(name, f"{before.caught[at]:.0%}", f"{after.caught[at]:.0%}")
+    out.print(table)
+    out.print(f"Smallest p-value: {found.calibration.smallest_p:.3g}.")
+    if found.calibration.extrapolated_below:
+        out.print(f"p-values below {found.calibration.extrapolated_below:g} rest on an extrapolated tail.")
+    path = to / SCORECARD
+    out.print(f"Scorecard: {path}. Use it as detect.scorecard in the config.", markup=False, soft_wrap=True)
