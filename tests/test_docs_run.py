@@ -31,7 +31,13 @@ NOT_RUN = (
     "coverage-lab serve",
     "curl ",
 )
-NOT_RUN += ("coverage-lab evaluate", "COVERAGE_LAB_TORCH=", "sphinx-build ", "python docs/growth_picture.py")
+NOT_RUN += (
+    "coverage-lab evaluate",
+    "coverage-lab adapt",
+    "COVERAGE_LAB_TORCH=",
+    "sphinx-build ",
+    "python docs/growth_picture.py",
+)
 #: Pages whose commands need a cluster or an object store; `test_docs.py` checks that they exist.
 ELSEWHERE = ("ray-cluster.md", "object-store.md")
 
