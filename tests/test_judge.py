@@ -17,7 +17,7 @@ from coverage_lab.detect import Judge, judge_prompts
 from coverage_lab.detect.counterfactual import Without, without_top_cells
 from coverage_lab.detect.features import FEATURES, SHAPE, Features, features_of
 from coverage_lab.detect.judge import with_q_values
-from coverage_lab.detect.mixture import harvested_share
+from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import without_sentence
 from coverage_lab.detect.scorecard import Feature, Mixture, Scorecard, direction
 from coverage_lab.schema import ACCOUNTS
@@ -75,10 +75,16 @@ def test_harvested_share_is_that_of_the_linear_points() -> None:
         prompt_sd=0.0,
     )
     for i, name in enumerate(("sweep", "task")):
-        found = [answers[name][f"harvested_share{end}"] for end in ("", "_low", "_high")]
-        assert found == pytest.approx([float(part[i]) for part in expected], abs=1e-9)
-        assert found[1] <= found[0] <= found[2]
-    assert answers["sweep"]["harvested_share_low"] > 0.5 > answers["task"]["harvested_share"]
+        told, low, high = (answers[name][f"harvested_share{end}"] for end in ("", "_low", "_high"))
+        assert (low, high) == pytest.approx((expected.low[i], expected.high[i]), abs=1e-9)
+        narrow = high - low <= 0.5
+        assert told == (pytest.approx(expected.estimate[i], abs=1e-9) if narrow else None)
+    assert answers["sweep"]["harvested_share_low"] > 0.5 > answers["task"]["harvested_share_low"]
+
+
+def test_a_share_is_told_where_its_interval_is_narrow() -> None:
+    share = HarvestedShare(np.array([0.1, 0.4, 0.9]), np.array([0.0, 0.2, 0.39]), np.array([0.5, 0.71, 1.0]))
+    np.testing.assert_array_equal(share.told, [0.1, np.nan, np.nan])
 
 
 def test_half_a_harvest_has_a_share_in_between() -> None:
@@ -86,8 +92,12 @@ def test_half_a_harvest_has_a_share_in_between() -> None:
         "half", [HARVEST.format(said(i)) if i % 2 else TASK.format(said(i % 80)) for i in range(1200)]
     )
     answers = judged(half + sweep("sweep") + task("task"))
-    shares = [answers[name]["harvested_share"] for name in ("task", "half", "sweep")]
-    assert shares[0] < shares[1] < shares[2]
+    lows, highs = (
+        [answers[name][f"harvested_share_{end}"] for name in ("task", "half", "sweep")] for end in ("low", "high")
+    )
+    assert lows == sorted(lows)
+    assert highs == sorted(highs)
+    assert lows[0] < lows[2]
     # Five points of room: the stand-in scorecard knows six harvests, and its interval is that of six.
     low, high = answers["half"]["harvested_share_low"], answers["half"]["harvested_share_high"]
     assert low - 0.05 <= 0.5 <= high + 0.05
@@ -100,7 +110,6 @@ def test_prompt_sd_widens_the_interval_of_few_prompts() -> None:
         "half", [HARVEST.format(said(i)) if i % 2 else TASK.format(said(i % 40)) for i in range(60)]
     )
     plain, wide = (judged(rows, with_card(c))["half"] for c in (card, lucky))
-    assert wide["harvested_share"] == plain["harvested_share"]
     assert wide["harvested_share_low"] < plain["harvested_share_low"]
     assert wide["harvested_share_high"] > plain["harvested_share_high"]
 

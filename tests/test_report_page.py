@@ -200,7 +200,8 @@ def test_evidence_beside_the_score_is_on_every_case_and_in_the_table(run: Run, p
         share, low, high = (row[f"harvested_share{end}"] for end in ("", "_low", "_high"))
         title = words.ARCHETYPES[row["archetype"]]
         assert f"Archetype {title}, probability {row['archetype_probability']:.0%}" in text
-        assert f"Harvested share {share:.0%} ({low:.0%} to {high:.0%})" in text
+        told = "can't be told" if share is None else f"{share:.0%}"
+        assert f"Harvested share {told} ({low:.0%} to {high:.0%})" in text
         assert f"q-value {row['q_value']:.3g}" in text
         left = f"{row['score_without_top_cells']:.3f} instead of {row['score']:.3f}"
         assert f"Score without its top topics {left}" in text
@@ -210,7 +211,8 @@ def test_evidence_beside_the_score_is_on_every_case_and_in_the_table(run: Run, p
 
 def test_unknown_evidence_is_n_a_and_never_a_number(tmp_path: Path) -> None:
     run = Run(ordinary=3, flagged=1)
-    evidence = ("archetype_probability", "q_value", "harvested_share", "score_without_top_cells")
+    evidence = ["archetype_probability", "q_value", "score_without_top_cells"]
+    evidence += [f"harvested_share{end}" for end in ("", "_low", "_high")]
     flags = [row | dict.fromkeys(evidence, float("nan")) for row in run.flags.to_pylist()]
     page = _write(tmp_path / "report.html", run, flags=pa.Table.from_pylist(flags, schema=schema.FLAGS))
     text = page.words()

@@ -395,7 +395,7 @@ def _accounts_table(
             "p_value": scored.p_value,
             "style_points": scored.style,
             "wording_points": scored.wording,
-            "harvested_share": scored.share.estimate,
+            "harvested_share": scored.share.told,
             "harvested_share_low": scored.share.low,
             "harvested_share_high": scored.share.high,
         }

@@ -15,12 +15,21 @@ _SHARES = np.linspace(0.0, 1.0, 51)
 _QUANTILES = 96
 
 
+#: With an interval wider than this there is no telling; ordinary accounts alone fill half of 0..1.
+WIDEST = 0.5
+
+
 class HarvestedShare(NamedTuple):
     """Share of an account's prompts that is harvested: ``low <= estimate <= high``, all in 0..1."""
 
     estimate: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+    @property
+    def told(self) -> NDArray[np.float64]:
+        """The estimate where its interval is at most `WIDEST` wide, else NaN."""
+        return np.where(self.high - self.low <= WIDEST, self.estimate, np.nan)
 
 
 def harvested_share(

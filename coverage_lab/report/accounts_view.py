@@ -269,6 +269,12 @@ def _range(row: Mapping[str, Any]) -> str:
     return "" if low is None or high is None else f"{low:.0%} to {high:.0%}"
 
 
+def _share(share: float | None, interval: str) -> str:
+    if share is not None:
+        return f"{share:.0%} ({interval})"
+    return f"can't be told ({interval})" if interval else words.NOT_KNOWN
+
+
 def evidence(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """What a reviewer weighs beside score and p-value, as (term, value), of a row of flags or accounts."""
     probability, q_value = defined(row["archetype_probability"]), defined(row["q_value"])
@@ -279,7 +285,7 @@ def evidence(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
             words.ARCHETYPE,
             archetype if probability is None else f"{archetype}, probability {probability:.0%}",
         ),
-        (words.HARVESTED_SHARE, words.NOT_KNOWN if share is None else f"{share:.0%} ({_range(row)})"),
+        (words.HARVESTED_SHARE, _share(share, _range(row))),
         (words.Q_VALUE, words.NOT_KNOWN if q_value is None else f"{q_value:.3g}"),
         (
             words.WITHOUT_TOP,
