@@ -466,8 +466,8 @@ _EVIDENCE = (
     Column(
         "harvested_share",
         pa.float64(),
-        "estimated share of the account's prompts that is harvested, 0..1; null where its interval is wider than "
-        "0.5, which is so for most accounts, and where no scorecard can tell",
+        "estimated share of the account's prompts that is harvested, 0..1; null where its interval is wider "
+        "than 0.5, which is so for most accounts, and where no scorecard can tell",
     ),
     Column("harvested_share_low", pa.float64(), "lower end of its 90% interval"),
     Column("harvested_share_high", pa.float64(), "upper end of its 90% interval"),

@@ -93,7 +93,8 @@ def test_half_a_harvest_has_a_share_in_between() -> None:
     )
     answers = judged(half + sweep("sweep") + task("task"))
     lows, highs = (
-        [answers[name][f"harvested_share_{end}"] for name in ("task", "half", "sweep")] for end in ("low", "high")
+        [answers[name][f"harvested_share_{end}"] for name in ("task", "half", "sweep")]
+        for end in ("low", "high")
     )
     assert lows == sorted(lows)
     assert highs == sorted(highs)

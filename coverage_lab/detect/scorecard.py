@@ -319,7 +319,7 @@ class Scorecard(_Frozen):
         _, values = self.values(features)
         found = {}
         for name, part in self.parts.items():
-            middle, spread = part.usual(features.prompts)
+            middle, spread = part.usual(features)
             found[name] = (values[name] - middle) / spread
         return found
 
