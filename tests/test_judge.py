@@ -362,8 +362,10 @@ def test_the_probability_is_that_of_the_archetype_shown() -> None:
     answers = judged(rows, a_judge(review_p=0.05, watch_p=0.1))
     features, _ = features_and_points(rows)
     card = a_scorecard()
-    mean, opening = direction(features.vectors["prompts"]), direction(features.vectors["openings"])
-    chances = card.archetypes.probabilities(card.standardised(features), mean, opening)
+    assert card.archetypes.vectors == ("direction of prompts", "topics", "spread", "openings")
+    vectors = [direction(features.vectors["prompts"]), features.vectors["topics"], features.vectors["spread"]]
+    vectors.append(np.sqrt(np.maximum(features.vectors["openings"].astype(np.float64), 0)))
+    chances = card.archetypes.probabilities(card.standardised(features), *vectors)
     for name in ("sweep", "task"):
         row = chances[sorted(answers).index(name)]
         expected = row[card.archetypes.names.index(answers[name]["archetype"])]

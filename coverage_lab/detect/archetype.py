@@ -14,9 +14,14 @@ CLIP = 3.0
 
 
 class ArchetypeModel(Frozen):
-    """Softmax of ``W [clip(z), style, wording] + b``, one row of W an archetype."""
+    """Softmax of ``W [clip(z), vectors] + b``, one row of W an archetype.
+
+    `vectors` names what is weighed besides the standardised features, in this order
+    (`coverage_lab.detect.scorecard.ARCHETYPE_VECTORS`).
+    """
 
     names: tuple[str, ...]
+    vectors: tuple[str, ...]
     intercept: tuple[float, ...]
     weight: tuple[tuple[float, ...], ...]
 
@@ -28,24 +33,22 @@ class ArchetypeModel(Frozen):
             raise ValueError("every archetype needs as many weights as the others")
         return self
 
-    def probabilities(
-        self, z: NDArray[np.float64], style: NDArray[np.float64], wording: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def probabilities(self, z: NDArray[np.float64], *vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability of each archetype.
 
         Parameters
         ----------
         z : float64 (A, F)
             Features standardised by size; NaN counts as 0.
-        style, wording : float64 (A, d), (A, h)
-            Directions (`coverage_lab.detect.scorecard.direction`).
+        vectors : float64 (A, k) each
+            Those that `vectors` names.
 
         Returns
         -------
         float64 (A, K)
             In the order of `names`; rows sum to 1. Of corpora, not of traffic: kinds count the same.
         """
-        x = np.column_stack([clipped(z), style, wording])
+        x = np.column_stack([clipped(z), *vectors])
         # Not `@`: BLAS rounds a row otherwise among many than alone, and each account is judged alone.
         logits = np.einsum("ad,kd->ak", x, np.array(self.weight)) + np.array(self.intercept)
         shares: NDArray[np.float64] = softmax(logits, axis=1)

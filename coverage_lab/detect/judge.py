@@ -23,7 +23,7 @@ from coverage_lab.detect.fdr import adjusted_p
 from coverage_lab.detect.features import FEATURES, VECTORS, Features, features_of
 from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import Reason, least_told, reasons, without_sentence
-from coverage_lab.detect.scorecard import Scorecard, archetype_vectors
+from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.detect.trajectory import Watched, look, trajectory_p, unwatched
 from coverage_lab.detect.verdict import FEW_TEXTS, UNREADABLE_SHARE, archetype_of, verdict_of
 from coverage_lab.encoders import Encoder
@@ -280,9 +280,7 @@ def _apply_scorecard(
         p_value = np.where(np.isnan(over_time) | (states.prompts > calibration.sizes[-1]), p_today, over_time)
     else:
         watched = None
-    probabilities = scorecard.archetypes.probabilities(
-        scorecard.standardised(features), *archetype_vectors(features)
-    )
+    probabilities = scorecard.archetype_chances(features)
     names = scorecard.archetypes.names
     raised = np.flatnonzero(p_value <= judge.config.watch_p).tolist()
     without = without_top_cells(

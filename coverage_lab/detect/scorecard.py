@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,10 @@ class Scorecard(_Frozen):
             raise ValueError("the features are not those of this version's coverage_lab.detect.features")
         if tuple(self.linear) != VECTORS or tuple(self.parts) != PARTS:
             raise ValueError(f"expected linear terms {VECTORS} and parts {PARTS}, in this order")
+        if unknown := set(self.archetypes.vectors) - set(ARCHETYPE_VECTORS):
+            raise ValueError(
+                f"archetypes.vectors: expected some of {tuple(ARCHETYPE_VECTORS)}, got {unknown}"
+            )
         return self
 
     @property
@@ -340,10 +345,14 @@ class Scorecard(_Frozen):
         """Score accounts from their points: 0..1, higher = more like harvesting, shape ``(A,)``."""
         return np.asarray(expit(self.intercept + points.sum(axis=1)), dtype=np.float64)
 
+    def archetype_chances(self, features: Features) -> NDArray[np.float64]:
+        """Probability of each archetype, (A, K), in the order of ``archetypes.names``; rows sum to 1."""
+        vectors = [ARCHETYPE_VECTORS[name](features) for name in self.archetypes.vectors]
+        return self.archetypes.probabilities(self.standardised(features), *vectors)
+
     def likeliest(self, features: Features) -> list[tuple[str, float]]:
         """Name the likeliest archetype of each account, with its probability."""
-        z = self.standardised(features)
-        chances = self.archetypes.probabilities(z, *archetype_vectors(features))
+        chances = self.archetype_chances(features)
         best = np.argmax(chances, axis=1)
         return [(self.archetypes.names[k], float(chances[i, k])) for i, k in enumerate(best)]
 
@@ -381,9 +390,14 @@ def evidence_of(features: Features, name: str) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(x, 0)) if name in ROOTED else x
 
 
-def archetype_vectors(features: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Directions that archetypes are told by besides the named features: prompts, and openings."""
-    return direction(features.vectors["prompts"]), direction(features.vectors["openings"])
+#: What archetypes are told by besides the named features.
+ARCHETYPE_VECTORS: dict[str, Callable[[Features], NDArray[np.float64]]] = {
+    "direction of prompts": lambda features: direction(features.vectors["prompts"]),
+    "direction of openings": lambda features: direction(features.vectors["openings"]),
+    "topics": lambda features: evidence_of(features, "topics"),
+    "spread": lambda features: evidence_of(features, "spread"),
+    "openings": lambda features: evidence_of(features, "openings"),
+}
 
 
 def load_scorecard(path: Path) -> Scorecard:

@@ -28,6 +28,7 @@ from coverage_lab.detect.fitting.evidence import HeldOut, fit_part
 from coverage_lab.detect.fitting.frame import Frame, Row, frame_of
 from coverage_lab.detect.scorecard import (
     ADDITIVE,
+    ARCHETYPE_VECTORS,
     NAMED_PARTS,
     PARTS,
     Calibration,
@@ -37,7 +38,6 @@ from coverage_lab.detect.scorecard import (
     Mixture,
     Part,
     Scorecard,
-    archetype_vectors,
     evidence_of,
 )
 from coverage_lab.errors import ConfigError
@@ -53,8 +53,9 @@ _LEAST_SPREAD = 0.1
 _FEWEST = 20
 #: `Features.wrapped` from which an account counts as wrapped where scales are worked out.
 _WRAPPED = 0.3
-_ARCHETYPE_PENALTY = 0.02
-_ARCHETYPE_SCALE = (4.0, 7.5)
+_ARCHETYPE_PENALTY = 0.01
+#: What archetypes are told by, and the scale that each is weighed on beside features of about 1.
+_ARCHETYPE_SCALE = {"direction of prompts": 4.0, "topics": 4.0, "spread": 30.0, "openings": 3.0}
 
 
 def fit_scorecard(
@@ -321,20 +322,22 @@ def _linear(weight: Row | None, name: str, frame: Frame, benign: TrainingAccount
 def _archetypes(labelled: TrainingAccounts, frame: Frame) -> ArchetypeModel:
     kinds = np.array([ARCHETYPE_OF[str(kind)] for kind in labelled.kind])
     named = clipped(frame.z(labelled.features))
-    vectors = archetype_vectors(labelled.features)
+    vectors = [ARCHETYPE_VECTORS[name](labelled.features) for name in _ARCHETYPE_SCALE]
     weight = side_weights(kinds, labelled.customer)
     centres = [np.average(x, axis=0, weights=weight) for x in vectors]
     scaled = [
-        (x - centre) * scale for x, centre, scale in zip(vectors, centres, _ARCHETYPE_SCALE, strict=True)
+        (x - centre) * scale
+        for x, centre, scale in zip(vectors, centres, _ARCHETYPE_SCALE.values(), strict=True)
     ]
     model = LogisticRegression(C=_ARCHETYPE_PENALTY, max_iter=1000)
     model.fit(np.concatenate([named / CLIP, *scaled], axis=1), kinds, sample_weight=weight)
     cuts = np.cumsum([named.shape[1], *(x.shape[1] for x in vectors)])
     blocks = np.split(model.coef_, cuts[:-1], axis=1)
-    blocks = [blocks[0] / CLIP, *(b * s for b, s in zip(blocks[1:], _ARCHETYPE_SCALE, strict=True))]
+    blocks = [blocks[0] / CLIP, *(b * s for b, s in zip(blocks[1:], _ARCHETYPE_SCALE.values(), strict=True))]
     intercept = model.intercept_ - sum(b @ c for b, c in zip(blocks[1:], centres, strict=True))
     return ArchetypeModel(
         names=tuple(str(name) for name in model.classes_),
+        vectors=tuple(_ARCHETYPE_SCALE),
         intercept=tuple(_short(b) for b in intercept),
         weight=tuple(tuple(_short(w) for w in row) for row in np.concatenate(blocks, axis=1)),
     )
