@@ -25,6 +25,7 @@ from coverage_lab.files.manifest import (
     StateWindow,
     read_manifest,
 )
+from coverage_lab.schema import SCHEMA_VERSION
 
 STATE = StateUsed(
     url="s3://bucket/état",
@@ -115,7 +116,7 @@ def test_it_never_changes() -> None:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"schema_version": 2}, "schema version 3, got 2"),
+        ({"schema_version": 2}, f"schema version {SCHEMA_VERSION}, got 2"),
         ({"counts": ...}, "'counts' is missing"),
         ({"counts": {"rows_in": 1}}, "'counts.rows_used' is missing (and 5 more)"),
         ({"peak_memory_mb": "much"}, "'peak_memory_mb': Input should be a valid integer"),

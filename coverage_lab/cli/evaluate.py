@@ -148,11 +148,11 @@ def _known_customers(
             corpora, folder, settings, cache=cache, overwrite=overwrite, progress=progress
         )
     shown = Table(title="Harvests that no score has seen, against customers", title_justify="left")
-    columns = ("prompts", "customers known", "AUROC", "caught at 1%", "at 5%", "harvests p ≤ .05")
-    for column in (*columns, "customers p ≤ .05"):
+    columns = ("prompts", "adapted to", "AUROC", "at 1%", "at 5%", "harvests p ≤ .05", "customers p ≤ .05")
+    for column in columns:
         shown.add_column(column, justify="right")
     for row in rows:
-        known = "no" if row.contamination is None else f"yes, {row.contamination:.0%} harvests among them"
+        known = "nothing" if row.contamination is None else f"{row.contamination:.0%} harvests"
         shown.add_row(
             "all" if row.size is None else f"{row.size:,}",
             known,
@@ -161,4 +161,8 @@ def _known_customers(
             f"{row.ordinary_at_p[1]:.3f}",
         )
     out.print(shown)
+    out.print(
+        "adapted to: own accounts with this share of unseen harvests among them; nothing: customers unknown. "
+        "at 1%, at 5%: share of harvests above all but 1% and 5% of the customers."
+    )
     out.print(f"Figures: {folder / KNOWN_CUSTOMERS}", markup=False, soft_wrap=True)
