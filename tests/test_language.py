@@ -54,9 +54,9 @@ SAID = {
 }
 
 #: Standard deviations of ordinary accounts: half of the distance from their median to their 95th percentile.
-#: Measured: static 1.5 (prompts), 2.4 and 2.6 (opening words of prompts and contents). One was wanted:
+#: Measured: static 1.8 (prompts), 2.5 and 2.8 (opening words of prompts and contents). One was wanted:
 #: closing the rest is open, and a flag in one language deserves no more trust than in another.
-MOST_APART = {"static": 2.8, "minilm": 4.0}
+MOST_APART = {"static": 3.0, "minilm": 4.0}
 
 
 def evidence_by_language(encoder, card):
