@@ -27,7 +27,7 @@ class Low(BaseModel):
 
 
 class KnownDiscoveries(BaseModel):
-    """Accounts with q at most `RATE` among all ordinary accounts and pure harvests of one size."""
+    """Accounts with q at most `RATE`, where the truth is known: ordinary ones and pure harvests of a size."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

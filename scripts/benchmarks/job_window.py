@@ -55,7 +55,7 @@ def window_rows(accounts: int, days: int, repeats: int, seed: int) -> Iterator[R
         prompts = int(merged.prompts.sum())
         yield {
             "op": "judge, window",
-            "case": f"{window} days merged",
+            "case": "1 day" if window == 1 else f"{window} days merged",
             "accounts": len(merged.account_ids),
             "prompts": prompts,
             "flagged": judged.flags.num_rows,
@@ -78,7 +78,7 @@ def as_traffic(day: pa.Table) -> pa.Table:
 
 
 def benchmark(
-    accounts: Annotated[int, typer.Option("--accounts", min=1, help="Of each simulated day.")] = 100,
+    accounts: Annotated[int, typer.Option("--accounts", min=20, help="Of each simulated day.")] = 100,
     days: Annotated[int, typer.Option("--days", min=2, help="Days that are merged.")] = 30,
     repeats: RepeatsOption = 3,
     seed: SeedOption = 0,

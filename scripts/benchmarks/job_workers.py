@@ -96,7 +96,7 @@ def workers_rows(folder: Path, accounts: int, repeats: int, seed: int) -> Iterat
 
 
 def benchmark(
-    accounts: Annotated[int, typer.Option("--accounts", min=1, help="Of the simulated day.")] = 2000,
+    accounts: Annotated[int, typer.Option("--accounts", min=20, help="Of the simulated day.")] = 2000,
     repeats: RepeatsOption = 3,
     seed: SeedOption = 0,
     out: OutOption = None,
