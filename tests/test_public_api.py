@@ -147,3 +147,16 @@ def test_each_step_alone_gives_what_the_run_gives(result):
 def test_what_cannot_be_scored_is_said(prompts, said):
     with pytest.raises(TrafficError, match=said):
         cl.score(prompts)
+
+
+def test_evidence_of_an_account_ends_at_its_score(result):
+    rows = {row["account_id"]: row for row in result.accounts.to_pylist()}
+    name = next(name for name, row in rows.items() if row["reason_details"])
+    axes = cl.plot.account_evidence(result, name).axes[0]
+    told = sorted((piece["points"] for piece in rows[name]["reason_details"]), key=lambda value: -abs(value))
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(told)
+    assert axes.get_yticklabels()[-1].get_text() == f"This account (score {rows[name]['score']:.2f})"
+    with pytest.raises(
+        CoverageLabError, match=r"account: expected an account_id of the result, got 'nobody'"
+    ):
+        cl.plot.account_evidence(result, "nobody")

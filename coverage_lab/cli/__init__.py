@@ -14,6 +14,7 @@ from coverage_lab.cli.calibrate import calibrate
 from coverage_lab.cli.check import check
 from coverage_lab.cli.evaluate import evaluate
 from coverage_lab.cli.explain import explain
+from coverage_lab.cli.export import export
 from coverage_lab.cli.map import draw_map
 from coverage_lab.cli.run import run
 from coverage_lab.cli.serve import serve
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (run, check, explain, calibrate, adapt, simulate, evaluate):
+for command in (run, check, explain, export, calibrate, adapt, simulate, evaluate):
     app.command()(command)
 app.command("map")(draw_map)
 app.add_typer(atlas_app, name="atlas")

@@ -22,12 +22,13 @@ from coverage_lab.errors import CoverageLabError
 from coverage_lab.measures import coverage_curve, curve_grid, extrapolation, rarefaction
 from coverage_lab.plotting.capability_map import capability_map, map_page
 from coverage_lab.plotting.picture import Picture, Style, Theme, legend, named, panel, safe, style_of
-from coverage_lab.schema import LEVEL_WORDS, LEVELS
+from coverage_lab.schema import EVIDENCE_WORDS, LEVEL_WORDS, LEVELS
 from coverage_lab.untrusted.text import shortened, visible
 
 __all__ = [
     "Picture",
     "Tables",
+    "account_evidence",
     "calibration",
     "capability_map",
     "evidence",
@@ -306,7 +307,13 @@ def rarefaction_panels(
 
 
 def evidence(
-    points: Mapping[str, float], *, intercept: float, most: int = 10, theme: Theme = "light", title: str = ""
+    points: Mapping[str, float],
+    *,
+    intercept: float,
+    most: int = 10,
+    theme: Theme = "light",
+    title: str = "",
+    start: str = "A median ordinary account",
 ) -> Picture:
     """Draw how a score came about: what each piece of evidence adds to the log-odds, as a waterfall.
 
@@ -322,6 +329,8 @@ def evidence(
         "light" or "dark".
     title : str
         Replaces the title that the numbers give.
+    start : str
+        What the waterfall starts from.
 
     Raises
     ------
@@ -340,11 +349,11 @@ def evidence(
     if ranked[most:]:
         pieces.append((f"all others ({len(ranked) - most})", sum(value for _, value in ranked[most:])))
     total = intercept + sum(points.values())
-    score, start = (1 / (1 + np.exp(-odds)) for odds in (total, intercept))
+    score, begin = (1 / (1 + np.exp(-odds)) for odds in (total, intercept))
     figure = Picture(style, height=1.6 + 0.34 * (len(pieces) + 2))
     axes = panel(figure, style, grid="x")
     labels = [
-        f"A median ordinary account (score {start:.2f})",
+        f"{start} (score {begin:.2f})",
         *[name for name, _ in pieces],
         f"This account (score {score:.2f})",
     ]
@@ -385,8 +394,48 @@ def evidence(
     named(axes, style, x="log-odds of harvesting (solid: raises, hatched: lowers)", y="")
     figure.suptitle(said, color=style.ink, fontsize=11, fontweight="bold", x=0.01, ha="left")
     listed = ", ".join(f"{visible(name)} {value:+.2f}" for name, value in ranked[:most])
-    figure.alt = f"Waterfall of the evidence from score {start:.2f} to {score:.2f}: {listed}."
+    figure.alt = f"Waterfall of the evidence from score {begin:.2f} to {score:.2f}: {listed}."
     return figure
+
+
+def account_evidence(result: Tables, account: str, *, theme: Theme = "light") -> Picture:
+    """Draw how an account's score came about, from its `reason_details`: kinds of evidence as a waterfall.
+
+    Evidence that moves nothing is not told in the table; it is part of where the waterfall starts.
+
+    Parameters
+    ----------
+    result : Analysis
+    account : str
+        An account with a score and with reasons.
+    theme : str
+        "light" or "dark".
+
+    Raises
+    ------
+    CoverageLabError
+        The result has no such account, it has no score or no evidence, or there is no such theme.
+    """
+    rows = result.accounts.filter(pc.field("account_id") == account).to_pylist()
+    name = shortened(visible(str(account)), 80)
+    if not rows:
+        raise CoverageLabError(f"account: expected an account_id of the result, got {name!r}")
+    row = rows[0]
+    if row["score"] is None or not 0 < row["score"] < 1 or not row["reason_details"]:
+        raise CoverageLabError(
+            f"account: expected one with a score between 0 and 1 and with evidence, got {name!r} without"
+        )
+    points = {EVIDENCE_WORDS[told["evidence"]]: told["points"] for told in row["reason_details"]}
+    odds = float(np.log(row["score"]) - np.log1p(-row["score"]))
+    raised = [kind for kind, value in points.items() if value > 0]
+    kinds = f"{len(raised)} of {len(points)} kinds of evidence told"
+    return evidence(
+        points,
+        intercept=odds - sum(points.values()),
+        theme=theme,
+        title=f"{safe(account)}: {kinds} raise its score, to {row['score']:.2f}",
+        start="An ordinary account, and what is too small to tell",
+    )
 
 
 def calibration(p_values: ArrayLike, *, theme: Theme = "light") -> Picture:
