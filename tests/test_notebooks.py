@@ -47,8 +47,26 @@ def test_first_report_runs():
     assert "harvesting: " in printed, "reasons are shown"
 
 
+@pytest.mark.slow
+def test_chapter_on_growth_curves_gives_the_published_estimates():
+    outputs = outputs_of(FOLDER / "02_growth_curves.ipynb")
+    printed = printed_by(outputs)
+    assert "D(1..6) = [1, 1, 2, 2, 3, 3]" in printed
+    # By hand: 3 − (3 + 6 + 10)/15 of the pairs miss.
+    assert "E[D(2)] = 1.7333" in printed
+    pairs = re.findall(r"ours +([\d.]+) +iNEXT +([\d.]+)", printed)
+    assert len(pairs) == 8
+    assert all(ours == theirs for ours, theirs in pairs)
+    pictures = [output["data"]["text/html"] for output in outputs if "data" in output]
+    assert len(pictures) == 2
+    assert all(picture.startswith('<img src="data:image/png') for picture in pictures)
+    orders = [float(number) for number in re.findall(r"order_z +([+-][\d.]+)", printed)]
+    assert orders[0] > 2 > abs(orders[1])
+    assert orders[2] < -5
+
+
 def test_scale_model_gives_what_a_hand_calculation_gives():
-    printed = printed_by(outputs_of(FOLDER / "02_scale_model.ipynb"))
+    printed = printed_by(outputs_of(FOLDER / "03_scale_model.ipynb"))
 
     # 5e9 / (691,354 / 11.24 * 0.922) = 88,167 s of reading, 5e9 / (6,000 * 0.9565) = 871,232 s of the rest
     assert numbers_of(printed, "static for all") == [11.1, 66.6]  # 959,399 s over 86,400 and 14,400
@@ -72,7 +90,7 @@ def test_scale_model_gives_what_a_hand_calculation_gives():
 
 @pytest.mark.slow
 def test_scale_model_ranks_what_breaks_by_share_of_its_limit():
-    printed = printed_by(outputs_of(FOLDER / "02_scale_model.ipynb"))
+    printed = printed_by(outputs_of(FOLDER / "03_scale_model.ipynb"))
     table = printed[printed.index("breaks at") :].splitlines()[1:]
     names = [re.split(r" {2,}|(?<=\w) (?=\d)", line)[0] for line in table if line]
     assert names == ["work files", "worker memory", "state reads", "network", "driver memory"]
@@ -92,4 +110,8 @@ def test_notebook_is_committed_without_outputs(path):
 
 
 def test_each_notebook_has_its_test():
-    assert [path.stem for path in NOTEBOOKS] == ["01_first_report", "02_scale_model"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_first_report",
+        "02_growth_curves",
+        "03_scale_model",
+    ]
