@@ -615,6 +615,10 @@ def test_commands_in_a_row(days, tmp_path, capsys, toml):
             day_number(n),
         )
         assert code == 0, err
+        rows = 14 * len(SEEN[n])
+        assert f"1 file. Of all {rows} rows {rows} can be used" in " ".join(err.split()), (
+            "told before the work"
+        )
         assert f"to {day_number(n)}" in out
     code, out, _ = call(capsys, "state", "show", state)
     assert code == 0

@@ -19,7 +19,14 @@ import pytest
 
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
-from coverage_lab.traffic import Source, check_sources, default_buckets, find_sources, read_traffic
+from coverage_lab.traffic import (
+    Source,
+    check_sources,
+    default_buckets,
+    find_sources,
+    read_traffic,
+    without_repeats,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CONFIG = TrafficConfig()
@@ -452,3 +459,24 @@ def test_delta_folder_with_files_elsewhere_is_refused(tmp_path: Path) -> None:
     name = next((tmp_path / "t").glob("*.parquet")).name
     log.write_text(log.read_text().replace(name, f"{tmp_path.as_uri()}/{name}"))
     assert "files elsewhere" in refusal(tmp_path / "t")
+
+
+def test_a_file_with_the_content_of_another_is_skipped_and_named(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.parquet", some_table())
+    for name in ("b.parquet", "sub/c.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(first.read_bytes())
+    write(tmp_path / "d.parquet", some_table(prompt=["how do I prune an apple bush?"]))
+    checked = without_repeats(check_sources(find_sources(tmp_path), CONFIG), CONFIG)
+    assert [source.name for source in checked.sources] == ["a.parquet", "d.parquet"]
+    assert set(checked.skipped) == {"b.parquet", "sub/c.parquet"}
+    assert "holds the same as a.parquet" in checked.skipped["b.parquet"]
+    overlapping = check_sources(find_sources([tmp_path, tmp_path / "sub" / "c.parquet"]), CONFIG)
+    assert len(without_repeats(overlapping, CONFIG).sources) == 2
+
+
+def test_the_same_content_for_two_accounts_is_read_twice(tmp_path: Path) -> None:
+    for account in ("a", "b"):
+        write(tmp_path / f"account_id={account}" / "x.parquet", some_table().drop_columns("account_id"))
+    checked = check_sources(find_sources(tmp_path), CONFIG)
+    assert without_repeats(checked, CONFIG) == checked

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coverage_lab.cli.options import ConfigOption, FormatOption, configured
 from coverage_lab.cli.terminal import out
 from coverage_lab.untrusted.text import shown
+
+if TYPE_CHECKING:
+    from coverage_lab.jobs.check import Survey
 
 
 def check(
@@ -24,7 +27,6 @@ def check(
     Example: `coverage-lab check traffic.jsonl`
     """
     from coverage_lab.jobs.check import survey
-    from coverage_lab.traffic.remedies import commonest
 
     settings = configured(config, None, format=format).traffic
     found = survey(traffic, settings)
@@ -41,21 +43,32 @@ def check(
     say("Three rows as they come out (account, time, start of the prompt):")
     for row in found.examples:
         say(f"  {shown(row.account_id, 40)}  {row.timestamp:%Y-%m-%d %H:%M:%S} UTC  {shown(row.prompt, 60)}")
-    of = "all" if found.whole else "the first"
-    say(
-        f"Of {of} {tallies.rows_in:,} rows {found.used:,} can be used, from {found.accounts:,} accounts; "
-        f"{sum(found.reasons.values()):,} would be quarantined, {tallies.left_out:,} left out, "
-        f"{tallies.same_turn:,} are further calls under a counted turn."
-    )
-    if found.reasons:
-        say(f"Commonest reasons: {commonest(found.reasons)}.")
+    say(usable(found))
     if found.used:
         say(f"Prompts without readable text: {tallies.unreadable / found.used:.1%}.")
     for name, number in tallies.dropped.items():
         say(f"Values of {name} that would become null: {number:,}.")
-    days = ", ".join(f"{day} ({number:,})" for day, number in list(found.days.items())[:7])
-    say(f"Days: {days or 'none'}{' and others' if len(found.days) > 7 else ''}.")
+    say(days_found(found))
     words = ["coverage-lab", "run", *traffic, "RESULTS"]
     words += ["--config", str(config)] if config is not None else []
     words += ["--format", format] if format is not None else []
     say(f"To judge it: {shlex.join(words)}")
+
+
+def usable(found: Survey) -> str:
+    """Say how many of the rows can be used, and why others can't."""
+    from coverage_lab.traffic.remedies import commonest
+
+    tallies = found.tallies
+    said = (
+        f"Of {'all' if found.whole else 'the first'} {tallies.rows_in:,} rows {found.used:,} can be used, "
+        f"from {found.accounts:,} accounts; {sum(found.reasons.values()):,} would be quarantined, "
+        f"{tallies.left_out:,} left out, {tallies.same_turn:,} are further calls under a counted turn."
+    )
+    return f"{said} Commonest reasons: {commonest(found.reasons)}." if found.reasons else said
+
+
+def days_found(found: Survey) -> str:
+    """Say of which days the rows are."""
+    days = ", ".join(f"{day} ({number:,})" for day, number in list(found.days.items())[:7])
+    return f"Days: {days or 'none'}{' and others' if len(found.days) > 7 else ''}."

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from coverage_lab.cli.check import days_found, usable
 from coverage_lab.cli.options import (
     ConfigOption,
     FormatOption,
@@ -17,6 +18,9 @@ from coverage_lab.cli.options import (
 from coverage_lab.cli.terminal import err, out, progress_bars
 from coverage_lab.errors import ConfigError
 from coverage_lab.files.manifest import StateUsed
+
+#: Rows that are looked at before the work begins, so that a wrong input is seen at once.
+_LOOKED_AT = 5_000
 
 
 def run(
@@ -75,6 +79,7 @@ def run(
     Example: `coverage-lab run 'traffic/day=2026-01-15/*.parquet' results --encoder static`
     """
     from coverage_lab.jobs import StateDay, run_job
+    from coverage_lab.jobs.check import survey
     from coverage_lab.report import top_accounts_table
     from coverage_lab.report.notices import notices
 
@@ -88,6 +93,10 @@ def run(
         raise ConfigError(
             "--recompute, --allow-repeated-files, --allow-other-days: expected --state too, got none"
         )
+    looked = survey(traffic, settings.traffic, rows=_LOOKED_AT)
+    files = len(looked.checked.sources)
+    for line in (f"{files:,} {'file' if files == 1 else 'files'}. {usable(looked)}", days_found(looked)):
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
     worked: set[str] = set()
     with progress_bars() as progress:
 

@@ -249,7 +249,9 @@ class Manifest(Frozen):
     format_note : str or None
         The same in a sentence, where the prompt is not a column's plain text.
     skipped_files : dict
-        Files beside the traffic that hold something else, with the reason.
+        Files beside the traffic that hold something else, or the same as another, with the reason.
+    changed_files : dict
+        Files in which many neighbouring rows can't be used, as where a log changes its shape, in a sentence.
     state : StateUsed or None
         None for a run without state: `run.json` lacks the key then.
     """
@@ -274,6 +276,7 @@ class Manifest(Frozen):
     format: str = "table"
     format_note: str | None = None
     skipped_files: dict[str, str] = Field(default_factory=dict)
+    changed_files: dict[str, str] = Field(default_factory=dict)
     state: StateUsed | None = None
 
     def __getitem__(self, name: str) -> object:

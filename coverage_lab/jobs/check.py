@@ -15,7 +15,14 @@ import pyarrow.compute as pc
 from coverage_lab.accounts.readable import unreadable
 from coverage_lab.config import TrafficConfig
 from coverage_lab.schema import QUARANTINE, TRAFFIC
-from coverage_lab.traffic import Source, check_sources, drop_repeated_requests, find_sources, read_traffic
+from coverage_lab.traffic import (
+    Source,
+    check_sources,
+    drop_repeated_requests,
+    find_sources,
+    read_traffic,
+    without_repeats,
+)
 from coverage_lab.traffic.batch import Tallies
 from coverage_lab.traffic.checks import Checked
 
@@ -75,7 +82,7 @@ def survey(
     CoverageLabError
         As a run refuses the input.
     """
-    checked = check_sources(find_sources(traffic), config)
+    checked = without_repeats(check_sources(find_sources(traffic), config), config)
     sources: Sequence[Source] = checked.sources
     as_of = config.as_of or datetime.now(UTC)
     share = max(1, rows // len(sources))

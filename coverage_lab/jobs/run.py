@@ -46,12 +46,13 @@ from coverage_lab.jobs.combine import discoveries, gather, gather_quarantine
 from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, tallies_of_parts
 from coverage_lab.jobs.ray.bucket_stage import work_on_ray
 from coverage_lab.jobs.ray.cluster import ray_cluster
+from coverage_lab.jobs.shape_changes import shape_changes
 from coverage_lab.platforms import check_platform, peak_memory_mb
 from coverage_lab.progress import Checkpoint, Progress, no_checkpoint, silent
 from coverage_lab.report import write_report
 from coverage_lab.schema import SCHEMA_VERSION, VERDICTS
 from coverage_lab.state.day import DayRun, StateDay, prompts_of
-from coverage_lab.traffic import Source, check_sources, find_sources
+from coverage_lab.traffic import Source, check_sources, find_sources, without_repeats
 from coverage_lab.traffic.batch import Tallies
 from coverage_lab.traffic.checks import Checked
 from coverage_lab.traffic.remedies import commonest
@@ -124,6 +125,8 @@ def run_job(
     clock = _Clock()
     config = resolve_config(config, on_ray=ray)
     checked = check_sources(find_sources(traffic), config.traffic)
+    if state is None:  # a state tells of repeats itself, and knows those of other days
+        checked = without_repeats(checked, config.traffic)
     sources: list[Source] = list(checked.sources)
     threads = threads_of(config)
     with clock.stage("load"):
@@ -333,6 +336,7 @@ class _Outcome:
     verdicts: dict[str, int]
     discoveries: Discoveries | None
     escalated: Escalated | None
+    changed: dict[str, str]
 
 
 def _outcome(
@@ -380,6 +384,7 @@ def _outcome(
         verdicts={verdict: verdicts[verdict] for verdict in VERDICTS},
         discoveries=discoveries(accounts, judge.stages[-1].scorecard, over_time=own_prompts is not None),
         escalated=_escalated(output / "accounts.parquet", judge),
+        changed=shape_changes(output / "quarantine.parquet"),
     )
 
 
@@ -459,6 +464,7 @@ def _manifest(
         format=checked.format,
         format_note=checked.sentence,
         skipped_files=dict(checked.skipped),
+        changed_files=outcome.changed,
         state=state,
     )
 

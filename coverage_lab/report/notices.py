@@ -35,6 +35,7 @@ def notices(run: Manifest) -> list[str]:
             f"Warning: {counts.rows_quarantined:,} of {counts.rows_in:,} rows are in quarantine, most of "
             f"them ({number:,}) as {reason} ({detail}): {QUARANTINE_REMEDIES[reason]}"
         )
+    told += [f"Warning: {shown(name)}: {shown(what, 400)}" for name, what in run.changed_files.items()]
     told += [
         f"Warning: {number:,} values of {name} were unusable and are null; map it in traffic.columns, or "
         "mend it at the source"

@@ -9,7 +9,7 @@ from coverage_lab.traffic.buckets import (
     drop_repeated_requests,
     read_bucket,
 )
-from coverage_lab.traffic.checks import check_sources
+from coverage_lab.traffic.checks import check_sources, without_repeats
 from coverage_lab.traffic.reading import read_pieces, read_traffic
 from coverage_lab.traffic.records import validate_records
 from coverage_lab.traffic.shares import Piece, cut_shares, ready_buckets
@@ -32,4 +32,5 @@ __all__ = [
     "read_traffic",
     "ready_buckets",
     "validate_records",
+    "without_repeats",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -117,6 +118,31 @@ def check_sources(sources: Sequence[Source], config: TrafficConfig) -> Checked:
     if not found:
         raise next(iter(others.values()))
     return Checked(tuple(found), {name: str(error) for name, error in others.items()})
+
+
+def without_repeats(checked: Checked, config: TrafficConfig) -> Checked:
+    """Skip files that hold what an earlier one holds, byte for byte, and whose places say the same of them.
+
+    Raises
+    ------
+    TrafficError
+        A file is gone or can't be read.
+    """
+    sizes = Counter(size_of(source) for source in checked.sources)
+    first: dict[tuple[object, ...], str] = {}
+    kept: list[Source] = []
+    skipped = dict(checked.skipped)
+    for source in checked.sources:
+        if sizes[size_of(source)] > 1:
+            constants = partition_constants(source, config)
+            with readable(source), source.path.open("rb") as opened:
+                key = (hashlib.file_digest(opened, "sha256").digest(), *sorted(constants.items()))
+            if key in first:
+                skipped[source.name] = f"holds the same as {first[key]}, which is read"
+                continue
+            first[key] = source.name
+        kept.append(source)
+    return Checked(tuple(kept), skipped)
 
 
 def _checked(source: Source, config: TrafficConfig) -> Source:
