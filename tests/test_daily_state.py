@@ -616,7 +616,7 @@ def test_commands_in_a_row(days, tmp_path, capsys, toml):
         )
         assert code == 0, err
         rows = 14 * len(SEEN[n])
-        assert f"1 file. Of all {rows} rows {rows} can be used" in " ".join(err.split()), (
+        assert f"1 file. Of all {rows} rows {rows} can be used" in " ".join(out.split()), (
             "told before the work"
         )
         assert f"to {day_number(n)}" in out

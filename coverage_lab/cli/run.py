@@ -96,7 +96,7 @@ def run(
     looked = survey(traffic, settings.traffic, rows=_LOOKED_AT)
     files = len(looked.checked.sources)
     for line in (f"{files:,} {'file' if files == 1 else 'files'}. {usable(looked)}", days_found(looked)):
-        err.print(line, markup=False, highlight=False, soft_wrap=True)
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     worked: set[str] = set()
     with progress_bars() as progress:
 

@@ -60,8 +60,15 @@ def at(record: object, path: str) -> Any:
 
 def first(record: object, *paths: str) -> Any:
     """Value at the first path that has one; blank text is none."""
+    if type(record) is not dict:
+        record = parsed(record)
+        if not isinstance(record, dict):
+            return None
     for path in paths:
-        value = at(record, path)
+        keys = _keys(path)
+        value = record.get(keys[0])
+        if value is not None and len(keys) > 1:  # most keys of most records are absent
+            value = at(record, path)
         if value is not None and value != "":
             return value
     return None
@@ -99,9 +106,13 @@ SESSIONS = (
 def exchange(record: Record, request: object, response: object) -> Row:
     """Row of a request and its response, either of which may be the record itself."""
 
+    asked_first, told_first = (request, record, response), (response, request, record)
+
     def found(*paths: str, response_first: bool = False) -> Any:
-        places = (response, request, record) if response_first else (request, record, response)
-        return next((value for place in places if (value := first(place, *paths)) is not None), None)
+        for place in told_first if response_first else asked_first:
+            if (value := first(place, *paths)) is not None:
+                return value
+        return None
 
     return {
         "account_id": found(*USERS),
@@ -140,7 +151,10 @@ RESPONSES = (
 
 def body_of(record: Record, *keys: str) -> Record | None:
     """The request's body: the record itself, or what lies under one of `REQUESTS`, with all of these keys."""
-    for candidate in (record, *(parsed(at(record, path)) for path in REQUESTS)):
+    if has(record, *keys):
+        return record
+    for path in REQUESTS:
+        candidate = parsed(first(record, path))
         if isinstance(candidate, dict) and has(candidate, *keys):
             return candidate
     return None
@@ -149,7 +163,7 @@ def body_of(record: Record, *keys: str) -> Record | None:
 def answer_of(record: Record) -> Record:
     """The response's body; the record itself where it has none apart."""
     for path in RESPONSES:
-        found = parsed(at(record, path))
+        found = parsed(first(record, path))
         if isinstance(found, dict):
             return found
     return record
