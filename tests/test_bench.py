@@ -25,6 +25,7 @@ from benchmarks import (
     rarefaction,
     registry,
     rows,
+    traffic_formats,
 )
 from benchmarks.kernels import OPS
 from benchmarks.kernels import benchmark as kernels
@@ -262,3 +263,15 @@ def test_a_wrong_answer_is_not_timed() -> None:
         SystemExit, match=r"op, case: expected a gap to the reference of 1.0 at most, got nan"
     ):
         rows.timed_row(wrong, "cpu", 2)
+
+
+def test_reading_is_timed_for_each_format_and_only_if_prompts_come_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = list(traffic_formats.format_rows(120, 1, 0))
+    assert [row["case"] for row in found] == ["parquet", "jsonl", *traffic_formats.NESTING]
+    assert all(row["rows_per_cpu_s"] and row["duckdb_cpu_s"] and row["polars_cpu_s"] for row in found)
+    read = traffic_formats.read_by_us
+    monkeypatch.setattr(traffic_formats, "read_by_us", lambda path: read(path).slice(1))
+    with pytest.raises(SystemExit, match="expected every prompt"):
+        list(traffic_formats.format_rows(120, 1, 0))

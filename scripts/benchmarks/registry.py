@@ -14,6 +14,7 @@ Device = Literal["cpu", "cuda"]
 #: Distribution of each library that is compared, by the name under which it is imported.
 DISTRIBUTIONS = {
     "cupy": "cupy-cuda12x",
+    "duckdb": "duckdb",
     "faiss": "faiss-cpu",
     "fastapi": "fastapi",
     "httptools": "httptools",
@@ -23,6 +24,8 @@ DISTRIBUTIONS = {
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
+    "orjson": "orjson",
+    "polars": "polars",
     "pyarrow": "pyarrow",
     "ray": "ray",
     "scipy": "scipy",
@@ -172,6 +175,13 @@ BENCHMARKS = {
             "Prompts a second of whole runs of the cascade on a day of replayed corpora.",
             "runs of `minilm` alone",
             MINILM,
+        ),
+        Benchmark(
+            "traffic-formats",
+            "traffic_formats",
+            "Rows and megabytes a CPU second of reading each format of traffic.",
+            "DuckDB and Polars on the same file",
+            ("numpy", "pyarrow", "orjson", "duckdb", "polars"),
         ),
         Benchmark(
             "job-workers",
