@@ -414,3 +414,14 @@ def test_example_of_the_page_is_read(name: str, tmp_path: Path) -> None:
     assert (shape, lost) == (name, 0)
     assert good["prompt"].to_pylist() == ["How do I bake bread?"]
     assert good["account_id"].to_pylist() == ["acct-1"]
+
+
+@pytest.mark.parametrize("text", ["a\0b", r"\x", r"\N{no such sign}", r"\u12"])
+def test_a_line_of_vllm_that_python_did_not_write_costs_its_row_only(text: str, tmp_path: Path) -> None:
+    line = "INFO 01-15 00:01:00 [logger.py:39] Received request r{}: prompt: '{}', params: x\n"
+    (tmp_path / "vllm.log").write_text(line.format(1, "said") + line.format(2, text) + line.format(3, "said"))
+    config = TrafficConfig(constants={"account_id": "a"}, timezone="UTC")
+    sources = check_sources(find_sources(tmp_path / "vllm.log"), config).sources
+    (batch,) = read_traffic(sources, config, as_of=datetime(2026, 2, 1, tzinfo=UTC))
+    assert batch.good.num_rows == 2
+    assert batch.quarantined["reason"].to_pylist() == ["unparsable_row"]

@@ -41,14 +41,12 @@ def requests(stream: IO[bytes], limit: int, as_of: datetime | None) -> Iterator[
         if found is None:
             yield row, Unreadable(*UNPARSABLE_ROW)
             continue
-        yield (
-            row,
-            {
-                "vllm_request": found["id"],
-                "time": _moment(found, now),
-                "prompt": ast.literal_eval(found["prompt"]),
-            },
-        )
+        try:
+            prompt = ast.literal_eval(found["prompt"])
+        except (SyntaxError, ValueError):  # an escape that Python does not write, a NUL
+            yield row, Unreadable(*UNPARSABLE_ROW)
+            continue
+        yield row, {"vllm_request": found["id"], "time": _moment(found, now), "prompt": prompt}
 
 
 def _moment(found: re.Match[str], now: datetime) -> str:
