@@ -8,6 +8,7 @@ that on, some from a quarter, little from a tenth; what moves less is not told.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -20,7 +21,7 @@ from coverage_lab.accounts.opening_words import OpeningWords
 from coverage_lab.detect.counterfactual import Without
 from coverage_lab.detect.features import FEATURES, SPECS, Features
 from coverage_lab.detect.mixture import HarvestedShare
-from coverage_lab.detect.scorecard import MOST, NAMED_PARTS, ROOTED, Feature, Scorecard, evidence_of
+from coverage_lab.detect.scorecard import MOST, NAMED_PARTS, ROOTED, Scorecard, evidence_of
 from coverage_lab.schema import ReasonUnit, written
 
 Direction: TypeAlias = Literal["towards", "away"]
@@ -34,10 +35,12 @@ _LEAST_SCORE = 0.01
 #: Reasons at most, towards harvesting and away from it.
 MOST_TOWARDS, MOST_AWAY = 4, 2
 
-#: Part of ordinary accounts that lies in the range that is told.
-_LOW, _HIGH = 1 / 6, 5 / 6
-#: Where that range lies on the scale on which 0 is the median and 1 the 95th percentile.
-_USUAL = float(ndtri(_HIGH) / ndtri(0.95))
+#: The sixths of ordinary accounts on a normal curve: a scorecard's steps are cut at them, and two in three
+#: accounts lie between the outer ones.
+_SIXTHS = tuple(float(ndtri(k / 6)) for k in range(1, 6))
+_P95 = float(ndtri(0.95))
+#: Upper end of that range on the scale on which 0 is the median and 1 the 95th percentile.
+_USUAL = _SIXTHS[-1] / _P95
 #: Measures, topics and openings that are named, and the part of an effect that "most of it" means.
 _MEASURES_NAMED, _TOPICS_NAMED, _OPENINGS_NAMED = 2, 3, 3
 _MOST_OF_IT = 0.8
@@ -143,6 +146,7 @@ def reasons(
     most = most_points(scorecard)
     if most <= 0:
         return [[] for _ in account_ids]
+    little, may_be_named = least_told(scorecard), set(raised)
     standing = scorecard.standings(features)
     totals = scorecard.totals(features)
     points = scorecard.points(features)
@@ -152,8 +156,8 @@ def reasons(
     for i, account_id in enumerate(account_ids):
         moved = {name: float(totals[name][i]) for name in scorecard.parts}
         order = sorted(moved, key=lambda name: (-moved[name], name))
-        towards = [name for name in order if moved[name] >= least_told(scorecard)][:MOST_TOWARDS]
-        away = [name for name in reversed(order) if moved[name] <= -least_told(scorecard)][:MOST_AWAY]
+        towards = [name for name in order if moved[name] >= little][:MOST_TOWARDS]
+        away = [name for name in reversed(order) if moved[name] <= -little][:MOST_AWAY]
         # What reads so only a little says nothing of where.
         least = EFFECTS[1][0] * most
         first_reading = next((name for name in towards if name in _READING and moved[name] >= least), None)
@@ -172,7 +176,7 @@ def reasons(
                 pushing, carrying = _counted(pushes)
                 if name == "topics":
                     rests = _topics(pushes, features.vectors[name][i], topic_labels)
-                elif opening_words is not None and i in raised:
+                elif opening_words is not None and i in may_be_named:
                     rests = _openings(pushes, opening_words, account_id, content=name != "openings")
             mine.append(
                 _reason(
@@ -205,7 +209,7 @@ def _reason(
 ) -> Reason:
     effect = next(word for least, word in EFFECTS if abs(points) >= least * most)
     direction: Direction = "towards" if points > 0 else "away"
-    percentile = 100 * float(ndtr(standing * ndtri(0.95)))
+    percentile = 100 * float(ndtr(standing * _P95))
     rank = percentile if points > 0 else 100 - percentile
     usual = f"ordinary: 0, two in three {_signed(-_USUAL)} to {_signed(_USUAL)}"
     sentence = (
@@ -363,67 +367,49 @@ class _Ranges:
         pushing, carrying = _counted(together)
         named: list[RestsOn] = []
         for j in np.argsort(-together, kind="stable")[:carrying].tolist():
+            z, cuts = float(self._z[i, j]), self._scorecard.features[j].edges
+            # Where so many ordinary accounts are alike that sixths fall together, no range can be told.
+            if len(named) == _MEASURES_NAMED or len(cuts) != len(_SIXTHS) or cuts[0] <= z <= cuts[-1]:
+                continue
             one = self._measure(i, j, float(features.named[i, j]), float(together[j] / together.sum()))
-            if len(named) < _MEASURES_NAMED and _stands_out(one):
+            if _looks_out(one):
                 named.append(one)
         return pushing, carrying, tuple(named)
 
     def _measure(self, i: int, j: int, value: float, share: float) -> RestsOn:
         feature, spec = self._scorecard.features[j], SPECS[j]
-        low, middle, high = self._usual(i, feature)
-
-        def natural(x: float | None) -> float | None:
-            if x is None:
-                return None
-            return float(np.clip(spec.inverse(np.array([x]))[0], *spec.bounds))
-
+        a, b, c = feature.by_size
+        at = a + b * self._size[i] + c * self._size[i] ** 2
+        cuts = (feature.edges[0], feature.edges[len(_SIXTHS) // 2], feature.edges[-1])
+        told = spec.inverse(np.array([value, *(at + feature.sd * z for z in cuts)]))
+        low, middle, high = (min(max(float(x), spec.bounds[0]), spec.bounds[1]) for x in told[1:])
         return RestsOn(
             name=spec.name,
             share=share,
-            value=float(spec.inverse(np.array([value]))[0]),
-            ordinary_low=natural(low),
-            ordinary_median=natural(middle),
-            ordinary_high=natural(high),
+            value=float(told[0]),
+            ordinary_low=low,
+            ordinary_median=middle,
+            ordinary_high=high,
             unit=spec.format,
-            percentile=_percentile(float(self._z[i, j]), feature),
+            percentile=_percentile(float(self._z[i, j]), feature.edges),
         )
 
-    def _usual(self, i: int, feature: Feature) -> tuple[float | None, float | None, float | None]:
-        """Feature values between which two in three ordinary accounts of that size lie, and the median."""
-        cuts = _cuts(feature)
-        if cuts is None:
-            return None, None, None
-        a, b, c = feature.by_size
-        at = a + b * self._size[i] + c * self._size[i] ** 2
-        low, middle, high = (float(at + feature.sd * z) for z in (cuts[0], cuts[len(cuts) // 2], cuts[-1]))
-        return low, middle, high
 
-
-def _stands_out(measure: RestsOn) -> bool:
-    """Whether a value lies outside the ordinary range, so that a reader sees it too."""
-    low, high = measure.ordinary_low, measure.ordinary_high
-    if low is None or high is None or low <= measure.value <= high:
-        return False
+def _looks_out(measure: RestsOn) -> bool:
+    """Whether a value that lies outside the ordinary range looks so as it is written."""
     shown = _SPEC_OF[measure.name].format
-    return written(measure.value, shown) not in (written(low, shown), written(high, shown))
+    ends = (measure.ordinary_low, measure.ordinary_high)
+    return written(measure.value, shown) not in [written(end, shown) for end in ends if end is not None]
 
 
-def _cuts(feature: Feature) -> tuple[float, ...] | None:
-    """Sixths of ordinary accounts; None where so many are alike that they fall together."""
-    return feature.edges if len(feature.edges) == 5 else None
-
-
-def _percentile(z: float, feature: Feature) -> float | None:
+def _percentile(z: float, cuts: Sequence[float]) -> float:
     """Percent of ordinary accounts of the size that lie below.
 
     Between the sixths that the scorecard holds, and beyond them, as a normal curve through them goes.
     """
-    cuts = _cuts(feature)
-    if cuts is None or np.isnan(z):
-        return None
-    x, y = np.array(cuts), ndtri(np.arange(1, 6) / 6)
-    k = int(np.clip(np.searchsorted(x, z) - 1, 0, len(x) - 2))
-    return 100 * float(ndtr(y[k] + (z - x[k]) * (y[k + 1] - y[k]) / (x[k + 1] - x[k])))
+    k = min(max(bisect.bisect_left(cuts, z) - 1, 0), len(cuts) - 2)
+    slope = (_SIXTHS[k + 1] - _SIXTHS[k]) / (cuts[k + 1] - cuts[k])
+    return 100 * float(ndtr(_SIXTHS[k] + (z - cuts[k]) * slope))
 
 
 def without_sentence(without: Without, prompts: int, score: float, *, least: float) -> str | None:
