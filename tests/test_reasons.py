@@ -39,7 +39,14 @@ def card_at(slope: float = 1.0, **standings: float) -> Scorecard:
         feature.model_copy(update={"points": (0.0,) * len(feature.points), "benign_points": 0.0})
         for feature in card.features
     )
-    scale = Part(weight=1.0, sizes=(100,), middle=(0.0,), spread=(1.0,))
+    scale = Part(
+        weight=1.0,
+        sizes=(100,),
+        middle=(0.0,),
+        spread=(1.0,),
+        wrapped_middle=(0.0,),
+        wrapped_spread=(1.0,),
+    )
     return card.model_copy(
         update={
             "slope": slope,
