@@ -64,7 +64,7 @@ class Analysis:
         return compare(self, first, second)
 
     def threshold(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Give the score from which on an account of each size is flagged, for `plot.scores`.
+        """Give the score from which on an account of each size can be flagged, for `plot.scores`.
 
         Returns
         -------

@@ -7,6 +7,7 @@ that the colour-blind tell apart with a second sign beside colour, and the theme
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -153,7 +154,8 @@ def scores(
     ----------
     result : Analysis
     threshold : (prompts, scores), optional
-        Score from which on an account of that size is flagged; `Analysis.threshold` gives it.
+        Score from which on the p-value of an account of that size is at most `detect.watch_p`;
+        `Analysis.threshold` gives it.
     theme : str
         "light" or "dark".
 
@@ -192,7 +194,14 @@ def scores(
             said.append(f"{int(mine.sum()):,} {verdict}")
     if threshold is not None:
         at, height = (np.asarray(part, np.float64) for part in threshold)
-        axes.plot(at, height, color=style.ink, linestyle=(0, (5, 3)), linewidth=1.3, label="flagged above")
+        axes.plot(
+            at,
+            height,
+            color=style.ink,
+            linestyle=(0, (5, 3)),
+            linewidth=1.3,
+            label="above: p at most detect.watch_p",
+        )
     _name_gravest(axes, style, rows)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -353,7 +362,7 @@ def evidence(
     figure = Picture(style, height=1.6 + 0.34 * (len(pieces) + 2))
     axes = panel(figure, style, grid="x")
     labels = [
-        f"{start} (score {begin:.2f})",
+        textwrap.fill(f"{start} (score {begin:.2f})", 36),
         *[name for name, _ in pieces],
         f"This account (score {score:.2f})",
     ]
@@ -391,7 +400,7 @@ def evidence(
     axes.margins(x=0.1)
     raised = sum(value > 0 for value in points.values())
     said = title or f"{raised} of {len(points)} pieces of evidence raise the score to {score:.2f}"
-    named(axes, style, x="log-odds of harvesting (solid: raises, hatched: lowers)", y="")
+    named(axes, style, x="log-odds of harvesting\n(solid: raises, hatched: lowers)", y="")
     figure.suptitle(said, color=style.ink, fontsize=11, fontweight="bold", x=0.01, ha="left")
     listed = ", ".join(f"{visible(name)} {value:+.2f}" for name, value in ranked[:most])
     figure.alt = f"Waterfall of the evidence from score {begin:.2f} to {score:.2f}: {listed}."

@@ -10,7 +10,7 @@
   let timer = null;
 
   const chosen = () => page.accounts[Number(picker.value)];
-  const tile = () => Math.max(2, Math.floor((map.clientWidth - 8) / Math.max(width, height)));
+  const tile = () => Math.max(2, Math.floor((map.clientWidth - 8) / (Math.max(width, height) + 2.4)));
 
   // A tile's colour says which prompt reached it first.
   const colours = (account) => account.first.map((first) =>
@@ -63,7 +63,7 @@
     ], {
       height: map.clientWidth * height / width, margin: { l: 4, r: 4, t: 4, b: 4 }, showlegend: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      xaxis: { ...axis, range: [-0.7, width - 0.3] }, yaxis: { ...axis, range: [height - 0.3, -0.7] },
+      xaxis: { ...axis, range: [-1.7, width + 0.7] }, yaxis: { ...axis, range: [height + 0.7, -1.7] },
       hoverlabel: { align: "left" }, dragmode: false,
     }, { displayModeBar: false });
     move();
