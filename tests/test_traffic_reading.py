@@ -476,3 +476,20 @@ def test_half_a_surrogate_pair_is_repaired_and_counted(tmp_path: Path) -> None:
     (batch,) = read(tmp_path)
     assert batch.good["prompt"].to_pylist() == ["whole", "half \ufffd"]
     assert batch.repaired == 1
+
+
+def test_csv_row_with_too_many_columns_that_is_not_utf8_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = b'a,2026-03-01T12:00:00Z,"n\xc3\xa9e \xf0\x9f\x8c\xb1"\n'
+    (tmp_path / "a.csv").write_bytes(
+        b"account_id,timestamp,prompt\n"
+        + good
+        + b"a,b,\xc3,\xff\n"
+        + good
+        + b"a,2026-03-01T12:00:00Z,\xff\xfe\n"
+    )
+    batches = read(tmp_path)
+    assert all_good(batches)["prompt"].to_pylist() == ["née 🌱"] * 2
+    assert sorted(str(row["reason"]) for row in all_bad(batches)) == ["invalid_utf8", "unparsable_row"]
+    assert capsys.readouterr().err == ""

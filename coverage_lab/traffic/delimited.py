@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import re
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import IO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from coverage_lab.traffic.opening import head_of, open_content
@@ -14,6 +18,41 @@ from coverage_lab.traffic.sources import Source
 _SEPARATORS: Final = ",;\t|"
 #: A row lies within a block, so that of the first rows must hold a long one.
 _SMALLEST_BLOCK: Final = 2**20
+
+#: What no text holds, in place of bytes that are not UTF-8 while Arrow parts the rows, and those bytes again.
+_NOT_UTF8: Final = "\uffff"
+_AGAIN: Final = b"\xff"
+_RAW_BYTES: Final = re.compile("[\udc80-\udcff]+")
+
+
+class _Marked(io.RawIOBase):
+    """A stream whose bytes that are not UTF-8 are `_NOT_UTF8`.
+
+    Arrow tells of a row with too many columns only where the row is UTF-8, and forgets it otherwise.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read about so many bytes; none at the end only."""
+        while True:
+            chunk = self._stream.read(size)
+            if chunk.isascii() and chunk and not self._decoder.getstate()[0]:
+                return chunk
+            text = self._decoder.decode(chunk, final=not chunk)
+            if text or not chunk:
+                return _RAW_BYTES.sub(_NOT_UTF8, text).encode()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+        super().close()
 
 
 def _parsing(source: Source, bad_rows: list[int]) -> pa.csv.ParseOptions:
@@ -31,7 +70,7 @@ def _open(
     source: Source, conversion: pa.csv.ConvertOptions, block: int, bad_rows: list[int]
 ) -> pa.csv.CSVStreamingReader:
     return pa.csv.open_csv(
-        open_content(source.path),
+        _Marked(open_content(source.path)),
         read_options=pa.csv.ReadOptions(use_threads=False, block_size=block),
         parse_options=_parsing(source, bad_rows),
         convert_options=conversion,
@@ -64,4 +103,9 @@ def csv_batches(
         include_columns=list(wanted) if wanted is not None else None,
     )
     with _open(source, conversion, max(limit, _SMALLEST_BLOCK), bad_rows) as reader:
-        yield from reader
+        for batch in reader:
+            columns = [
+                pc.replace_substring(column.cast(pa.binary()), _NOT_UTF8.encode(), _AGAIN)
+                for column in batch.columns
+            ]
+            yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
