@@ -235,6 +235,44 @@ class StateConfig(Frozen):
     )
 
 
+class CampaignsConfig(Frozen):
+    """Groups of accounts that are judged together: one harvest may be spread over many accounts."""
+
+    enabled: bool = Field(
+        default=True,
+        description="look for campaigns; takes some seconds for a hundred thousand accounts, and a few kB of "
+        "disk an account while the run works",
+    )
+    min_accounts: int = Field(
+        default=5,
+        ge=2,
+        description="accounts of a campaign at least: three or four that ask alike are common in ordinary "
+        "traffic",
+    )
+    max_accounts: int = Field(
+        default=5000, ge=2, description="accounts of a campaign at most: a larger group is no more looked at"
+    )
+    min_prompts: int = Field(
+        default=200,
+        ge=2,
+        description="prompts of a group in all; with fewer the detector sees little more than of one account",
+    )
+    link_q: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        description="share of groups that may be alike by chance among those that are judged together",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CampaignsConfig:
+        if self.min_accounts > self.max_accounts:
+            raise ValueError(
+                f"min_accounts ({self.min_accounts}) must not exceed max_accounts ({self.max_accounts})"
+            )
+        return self
+
+
 class ReportConfig(Frozen):
     """What `report.html` and the reasons show."""
 
@@ -348,6 +386,7 @@ class RunConfig(Frozen):
     atlas: AtlasConfig = AtlasConfig()
     detect: DetectConfig = DetectConfig()
     cascade: CascadeConfig = CascadeConfig()
+    campaigns: CampaignsConfig = CampaignsConfig()
     job: JobConfig = JobConfig()
     state: StateConfig = StateConfig()
     report: ReportConfig = ReportConfig()

@@ -502,6 +502,12 @@ _ARCHETYPE_PROBABILITY = Column(
     "the model's probability of `archetype`, 0..1; null where it is unknown, or decided by the end users "
     "named",
 )
+_CAMPAIGN = Column(
+    "campaign",
+    pa.string(),
+    "the campaign for watch or review that it is a member of (`campaigns.parquet`), else null; a member's "
+    "verdict is at least watch",
+)
 _PROMPTS = _required("prompts", pa.int64(), "usable prompts, the ones that were judged")
 _REASONS = _required(
     "reasons",
@@ -609,6 +615,7 @@ _ACCOUNTS = (
     _ARCHETYPE,
     _ARCHETYPE_PROBABILITY,
     *_EVIDENCE,
+    _CAMPAIGN,
     _REASONS,
     _required(
         "reason_details",
@@ -670,6 +677,12 @@ _CELLS = (
 #: The cells that an account stands out in: most prompts above what ordinary traffic would send there.
 CELLS = _schema(_CELLS)
 
+_TRACE = (
+    _required("atlas_id", pa.string(), "hash of the atlas"),
+    _required("encoder_id", pa.string(), "hash of the encoder"),
+    _required("model_id", pa.string(), "hash of the scorecard"),
+    _required("config_id", pa.string(), "hash of the parts of the config that the numbers depend on"),
+)
 _FLAGS = (
     _required("account_id", pa.large_string(), "the account"),
     _VERDICT,
@@ -679,14 +692,101 @@ _FLAGS = (
     _P_VALUE,
     _ARCHETYPE_PROBABILITY,
     *_EVIDENCE,
+    _CAMPAIGN,
     _REASONS,
-    _required("atlas_id", pa.string(), "hash of the atlas"),
-    _required("encoder_id", pa.string(), "hash of the encoder"),
-    _required("model_id", pa.string(), "hash of the scorecard"),
-    _required("config_id", pa.string(), "hash of the parts of the config that the numbers depend on"),
+    *_TRACE,
 )
 #: One account that a person should look at a row, with all that its evidence came from.
 FLAGS = _schema(_FLAGS)
+
+_CAMPAIGNS = (
+    _required("campaign", pa.string(), "name of the campaign: a hash of its members"),
+    _required(
+        "verdict",
+        pa.string(),
+        "review, watch or inconclusive: what a person should do about it. Groups that are clear have no row",
+    ),
+    _required("accounts", pa.int64(), "how many accounts are members"),
+    _required(
+        "accounts_at_least",
+        pa.int64(),
+        "how many of them are truly alike, with 95% confidence (closed testing of `member_p`)",
+    ),
+    _required("prompts", pa.int64(), "prompts of all members"),
+    _required("first_seen", UTC_MICROSECONDS, "time of their first prompt, UTC"),
+    _required("last_seen", UTC_MICROSECONDS, "time of their last prompt, UTC"),
+    Column(
+        "score",
+        pa.float64(),
+        "score of all their prompts as one account, 0..1, higher = more like harvesting; of some of the "
+        "prompts where they are more than any account of the calibration has. Null where no scorecard fits",
+    ),
+    Column("p_value", pa.float64(), "its conformal p-value, 0..1: against ordinary customers of that size"),
+    Column(
+        "q_value",
+        pa.float64(),
+        "p-value adjusted for how many linked groups the run judged (Benjamini-Hochberg)",
+    ),
+    _required("archetype", pa.string(), "likeliest explanation of all their prompts as one account"),
+    Column("archetype_probability", pa.float64(), "the model's probability of `archetype`, 0..1"),
+    _required(
+        "overlap",
+        pa.float64(),
+        "how alike two members ask on average, in the half of the prompts that had no part in finding them: "
+        "1 = shares of one source, 0 = nothing in common beyond the traffic. Freed of the luck of few "
+        "prompts, so it may come out a little above 1",
+    ),
+    _required("content_overlap", pa.float64(), "the same of what the prompts are about"),
+    _required("opening_overlap", pa.float64(), "the same of the words that they open with"),
+    _required(
+        "link_p",
+        pa.float64(),
+        "share of random groups of as many accounts of the run with as large an `overlap`, 0..1",
+    ),
+    _required(
+        "shared_texts", pa.float64(), "share of their different texts that more than one member sent, 0..1"
+    ),
+    Column(
+        "cell_ratio",
+        pa.float64(),
+        "how often prompts of two members share a narrow topic, over how often two prompts of one member do: "
+        "1 = dealt at random, below 1 = each keeps to ground of its own. Null where no two prompts do",
+    ),
+    _required(
+        "meetings_z",
+        pa.float64(),
+        "pairs of prompts of two members on one narrow topic, in standard deviations from ordinary customers "
+        "with the same topics",
+    ),
+    _required("cells_reached", pa.int64(), "narrow topics that they reached together"),
+    _required("cells_expected", pa.float64(), "those that as many prompts of ordinary traffic would reach"),
+    _required(
+        "reasons",
+        pa.list_(pa.field("item", pa.string(), nullable=False)),
+        "what links them, and why the verdict, in sentences",
+    ),
+    *_TRACE,
+)
+#: One campaign a row, the gravest first.
+CAMPAIGNS = _schema(_CAMPAIGNS)
+
+_MEMBERS = (
+    _required("campaign", pa.string(), "the campaign"),
+    _required("account_id", pa.large_string(), "the account; in one campaign at most"),
+    _required("prompts", pa.int64(), "its prompts"),
+    _required("share", pa.float64(), "the same as a share of the campaign's, 0..1"),
+    _required("overlap", pa.float64(), "how alike it and the other members ask on average"),
+    _required(
+        "member_p",
+        pa.float64(),
+        "share of the accounts outside that ask as much like the members, 0..1; small = truly one of them",
+    ),
+    _required("own_ground", pa.float64(), "share of its narrow topics that no other member reached, 0..1"),
+    _required("first_seen", UTC_MICROSECONDS, "time of its first prompt, UTC"),
+    _required("last_seen", UTC_MICROSECONDS, "time of its last prompt, UTC"),
+)
+#: One member of a campaign a row, by campaign and account.
+MEMBERS = _schema(_MEMBERS)
 
 _COLUMNS = {
     "traffic": _TRAFFIC,
@@ -694,6 +794,8 @@ _COLUMNS = {
     "curves": _CURVES,
     "cells": _CELLS,
     "flags": _FLAGS,
+    "campaigns": _CAMPAIGNS,
+    "members": _MEMBERS,
     "quarantine": _QUARANTINE,
 }
 
@@ -704,7 +806,8 @@ def describe_columns(table: str) -> tuple[Column, ...]:
     Parameters
     ----------
     table : str
-        "traffic" (what a run reads), "accounts", "curves", "cells", "flags" or "quarantine".
+        "traffic" (what a run reads), "accounts", "curves", "cells", "flags", "campaigns", "members" or
+        "quarantine".
 
     Raises
     ------

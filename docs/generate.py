@@ -36,6 +36,8 @@ TABLES = {
     "curves": "One row a point of an account's growth curve.",
     "cells": "One row a cell that an account stands out in.",
     "flags": "One row an account that a person should look at.",
+    "campaigns": "One row a group of accounts that looks like one harvest.",
+    "members": "One row an account of such a group.",
     "quarantine": "One row an input row that could not be used.",
 }
 

@@ -35,6 +35,13 @@ from coverage_lab.campaigns.sketch import join, sketches_of
 RNG = np.random.default_rng(11)
 
 
+def prompts_of(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Member and cell of each prompt of a table of counts."""
+    member, cell = np.nonzero(counts)
+    times = counts[member, cell]
+    return np.repeat(member, times), np.repeat(cell, times)
+
+
 def compositions(total: int, cells: int) -> list[tuple[int, ...]]:
     return [c for c in itertools.product(range(total + 1), repeat=cells) if sum(c) == total]
 
@@ -49,7 +56,7 @@ def test_meetings_have_the_mean_and_variance_of_all_outcomes(sizes):
         mean += chance * met
         square += chance * met**2
     counts = np.array([next(iter(compositions(n, 3))) for n in sizes])
-    told = meetings(counts, shares)
+    told = meetings(*prompts_of(counts), shares)
     assert told.expected == pytest.approx(mean, rel=1e-12)
     assert told.variance == pytest.approx(square - mean**2, rel=1e-9)
     assert told.found == sum(int(x @ y) for x, y in itertools.combinations(counts, 2))
@@ -59,9 +66,9 @@ def test_meetings_within_topics_are_those_of_each_topic_alone():
     shares = np.array([0.1, 0.3, 0.2, 0.4])
     topic = np.array([0, 0, 1, 1])
     counts = np.array([[3, 1, 0, 2], [0, 2, 5, 1], [1, 1, 1, 1]])
-    one = meetings(counts[:, :2], np.array([0.25, 0.75]))
-    other = meetings(counts[:, 2:], np.array([1 / 3, 2 / 3]))
-    told = meetings_within_topics(counts, shares, topic)
+    one = meetings(*prompts_of(counts[:, :2]), np.array([0.25, 0.75]))
+    other = meetings(*prompts_of(counts[:, 2:]), np.array([1 / 3, 2 / 3]))
+    told = meetings_within_topics(*prompts_of(counts), shares, topic)
     assert told.found == one.found + other.found
     assert told.expected == pytest.approx(one.expected + other.expected)
     assert told.variance == pytest.approx(one.variance + other.variance)
@@ -72,27 +79,31 @@ def test_two_customers_of_one_trade_meet_by_the_trade_and_not_within_it():
     topic = np.repeat(np.arange(4), 10)
     counts = np.zeros((2, 40), np.int64)
     counts[:, :10] = RNG.multinomial(300, np.full(10, 0.1), size=2)
-    assert meetings(counts, shares).z > 20
-    assert abs(meetings_within_topics(counts, shares, topic).z) < 4
+    prompts = prompts_of(counts)
+    assert meetings(*prompts, shares).z > 20
+    assert abs(meetings_within_topics(*prompts, shares, topic).z) < 4
 
 
 def test_a_partitioned_bank_never_meets_and_a_shared_list_always_does():
     shares = np.full(50, 1 / 50)
     dealt = np.zeros((2, 50), np.int64)
     dealt[0, :25] = dealt[1, 25:] = 4
-    assert meetings(dealt, shares).z < -3
+    assert meetings(*prompts_of(dealt), shares).z < -3
     sheet = np.ones((10, 50), np.int64)
-    assert meeting_ratio(sheet[:, :]) != meeting_ratio(sheet[:, :])  # no member repeats: nothing to compare
+    assert meeting_ratio(*prompts_of(sheet)) == np.inf
+    assert np.isnan(meeting_ratio(*prompts_of(np.eye(3, dtype=np.int64))))
     sheet[:, 0] = 2
-    assert meeting_ratio(sheet) > 10
+    assert meeting_ratio(*prompts_of(sheet)) > 10
     bank = RNG.multinomial(2000, np.full(50, 1 / 50), size=4)
-    assert meeting_ratio(bank) == pytest.approx(1, abs=0.05)
+    assert meeting_ratio(*prompts_of(bank)) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("wrong", [[0.5, 0.6], [1.0], [1.5, -0.5]])
-def test_meetings_refuse_what_are_no_shares(wrong):
-    with pytest.raises(ValueError, match="shares: expected 2"):
-        meetings(np.ones((2, 2), np.int64), np.array(wrong))
+@pytest.mark.parametrize(
+    ("wrong", "named"), [([0.5, 0.6], "shares"), ([1.5, -0.5], "shares"), ([1.0], "cell: expected 0 to 0")]
+)
+def test_meetings_refuse_what_are_no_shares(wrong, named):
+    with pytest.raises(ValueError, match=named):
+        meetings(np.array([0, 1]), np.array([0, 1]), np.array(wrong))
 
 
 def test_union_of_cells_is_what_draws_reach():

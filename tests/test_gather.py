@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.report_fixture import a_reason
 
+from coverage_lab.campaigns.find import FoundCampaigns
 from coverage_lab.config import DetectConfig
 from coverage_lab.detect.judge import with_q_values
 from coverage_lab.files.manifest import Escalated
@@ -101,7 +102,7 @@ def check(parts: list[Path], path: Path, *, group: int) -> None:
     """Same bytes as one sort of all rows gives, and nothing left of how they were sorted."""
     config = DetectConfig()
     folder = output(path)
-    gather(folder, parts, config)
+    gather(folder, parts, SimpleNamespace(config=config), FoundCampaigns.none())
     for name, table in all_at_once(parts, config).items():
         expected = path.parent / "expected.parquet"
         pq.write_table(table, expected, compression="zstd", row_group_size=group)
@@ -157,7 +158,7 @@ def test_how_accounts_are_spread_changes_no_byte(tmp_path, monkeypatch):
         for number, part in enumerate(parts):
             pq.write_table(accounts.take(pa.array(range(number, 40, count))), part / "accounts.parquet")
         folder = output(tmp_path / f"out-{count}")
-        gather(folder, parts, DetectConfig())
+        gather(folder, parts, SimpleNamespace(config=DetectConfig()), FoundCampaigns.none())
         folder.release()
         found.add((tmp_path / f"out-{count}/accounts.parquet").read_bytes())
     assert len(found) == 1
@@ -183,7 +184,7 @@ def test_what_a_killed_run_left_is_not_taken_in(tmp_path):
 def test_q_values_are_null_where_nothing_was_judged(tmp_path):
     parts = write_parts(tmp_path / "parts", ids_of(40, 3))
     folder = output(tmp_path / "out")
-    gather(folder, parts, DetectConfig(min_prompts=50))
+    gather(folder, parts, SimpleNamespace(config=DetectConfig(min_prompts=50)), FoundCampaigns.none())
     folder.release()
     rows = pq.read_table(tmp_path / "out/accounts.parquet").to_pylist()
     judged = [row for row in rows if row["p_value"] is not None and row["prompts"] >= 50]
@@ -216,7 +217,7 @@ def test_what_is_held_does_not_grow_with_the_accounts(tmp_path, monkeypatch):
         pa.set_memory_pool(peak)
         try:
             folder = output(tmp_path / f"out-{count}")
-            gather(folder, parts, DetectConfig())
+            gather(folder, parts, SimpleNamespace(config=DetectConfig()), FoundCampaigns.none())
             folder.release()
         finally:
             pa.set_memory_pool(before)
@@ -234,7 +235,7 @@ def test_counts_of_a_run_are_those_of_its_tables(tmp_path, monkeypatch):
     refused = made_up(QUARANTINE, ["x", "y", "z"]).set_column(3, QUARANTINE.field(3), pa.array(reasons))
     pq.write_table(refused, parts[0] / "quarantine.parquet")
     folder = output(tmp_path / "out")
-    gather(folder, parts, DetectConfig())
+    gather(folder, parts, SimpleNamespace(config=DetectConfig()), FoundCampaigns.none())
     folder.release()
     rows = pq.read_table(tmp_path / "out/accounts.parquet").to_pylist()
     atlas = rows[0]["atlas_id"]

@@ -61,17 +61,11 @@ def test_names_in_the_display_stay_text(result):
 
 def test_saved_and_loaded_is_the_same(result, tmp_path):
     again = cl.load(result.save(tmp_path / "kept"))
-    for name in ("accounts", "curves", "cells", "flags", "quarantine"):
+    for name in ("accounts", "curves", "cells", "flags", "campaigns", "members", "quarantine"):
         assert getattr(again, name).equals(getattr(result, name)), name
-    assert (again.run, again.report_html, again.campaigns) == (result.run, result.report_html, None)
+    assert (again.run, again.report_html) == (result.run, result.report_html)
     with pytest.raises(OutputError, match="expected an empty or a new one"):
         result.save(tmp_path / "kept")
-
-
-def test_campaigns_are_kept_where_there_are_any(result, tmp_path):
-    campaigns = pa.table({"campaign": [1], "accounts": [2]})
-    found = cl.Analysis(**{**result.__dict__, "campaigns": campaigns})
-    assert cl.load(found.save(tmp_path / "kept")).to_polars("campaigns").shape == (1, 2)
 
 
 def test_a_folder_without_a_finished_run_is_said(tmp_path):

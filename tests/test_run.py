@@ -183,8 +183,9 @@ def test_each_step_is_told_before_it_is_taken(day, tmp_path):
     told = []
     run_job(day, tmp_path / "out", STATIC, checkpoint=told.append)
     gathered = ["gather accounts", "sort accounts", "gather flags", "sort flags"]
+    gathered += ["gather campaigns", "gather members"]
     gathered += ["gather curves", "gather cells", "gather quarantine"]
-    assert told == ["read", "work", "gather", *gathered, "report", "finish"]
+    assert told == ["read", "work", "campaigns", "gather", *gathered, "report", "finish"]
 
 
 @pytest.mark.parametrize("damage", [{"counts": ...}, {"schema_version": 2}, None])

@@ -17,7 +17,7 @@ from coverage_lab.cli.options import (
 )
 from coverage_lab.cli.terminal import err, out, progress_bars
 from coverage_lab.errors import ConfigError
-from coverage_lab.files.manifest import StateUsed
+from coverage_lab.files.manifest import CampaignsFound, StateUsed
 
 #: Rows that are looked at before the work begins, so that a wrong input is seen at once.
 _LOOKED_AT = 5_000
@@ -73,7 +73,8 @@ def run(
     """Judge a day of traffic: how each account's coverage grew, how that compares, score and reasons.
 
     Writes to OUTPUT: `report.html` (start here), `accounts.parquet`, `curves.parquet`, `cells.parquet`,
-    `flags.parquet`, `quarantine.parquet` (rows that could not be used, and why) and `run.json`.
+    `flags.parquet`, `campaigns.parquet` and `members.parquet` (groups of accounts that look like one
+    harvest), `quarantine.parquet` (rows that could not be used, and why) and `run.json`.
     A run that was interrupted goes on when the same command is given again.
 
     Example: `coverage-lab run 'traffic/day=2026-01-15/*.parquet' results --encoder static`
@@ -128,11 +129,24 @@ def run(
         )
         if found.note:
             out.print(found.note)
+    if manifest.campaigns is not None:
+        _print_campaigns(manifest.campaigns, output)
     if manifest.state is not None:
         _print_state(manifest.state)
     if "done" not in worked:
         out.print(f"This very run was finished on {manifest.created}; nothing was computed again.")
     out.print(f"Report: {output / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _print_campaigns(found: CampaignsFound, output: Path) -> None:
+    import pyarrow.parquet as pq
+
+    if not found.members:
+        return
+    counted = ", ".join(f"{number:,} {verdict}" for verdict, number in found.verdicts.items() if number)
+    out.print(f"Campaigns: {counted}; {found.members:,} accounts in them. First: ", end="")
+    first = pq.read_table(output / "campaigns.parquet", columns=["campaign"])["campaign"][0].as_py()
+    out.print(f"coverage-lab explain --campaign {first} --run {output}", markup=False, soft_wrap=True)
 
 
 def _print_state(used: StateUsed) -> None:

@@ -103,6 +103,8 @@ class JudgedAccounts:
         no accounts as they grew.
     unreadable : int
         Prompts without readable text among those that were looked at.
+    states : AccountStates or None
+        What the accounts were judged by, in the order of `accounts`; of a cascade, by its first stage.
     """
 
     accounts: pa.Table
@@ -111,6 +113,7 @@ class JudgedAccounts:
     flags: pa.Table
     watched: Watched | None = None
     unreadable: int = 0
+    states: AccountStates | None = None
 
 
 def judge_prompts(
@@ -144,6 +147,7 @@ def judge_prompts(
         cells=replace_accounts(first.cells, second.cells, escalated),
         flags=replace_accounts(first.flags, second.flags, escalated),
         unreadable=first.unreadable,
+        states=first.states,
     )
 
 
@@ -208,6 +212,7 @@ def _judge_traced(
         flags=_flags_table(accounts, judge),
         watched=after,
         unreadable=0 if facts is None else int(facts.unreadable.sum()),
+        states=states,
     )
 
 
@@ -494,13 +499,17 @@ def _flags_table(accounts: pa.Table, judge: Judge) -> pa.Table:
     """Choose the accounts a person should look at: whatever scored high, even where it is inconclusive."""
     raised = pc.less_equal(accounts["p_value"], judge.config.watch_p)
     enough = pc.greater_equal(accounts["prompts"], judge.config.min_prompts)
-    flagged = accounts.filter(pc.fill_null(pc.and_(raised, enough), False))
+    return flags_of(accounts.filter(pc.fill_null(pc.and_(raised, enough), False)), judge)
+
+
+def flags_of(accounts: pa.Table, judge: Judge) -> pa.Table:
+    """Rows of `coverage_lab.schema.FLAGS` of accounts that one stage judged."""
     trace = {
         "atlas_id": judge.atlas.id,
         "encoder_id": judge.encoder.id,
         "model_id": judge.model_id,
         "config_id": judge.config_id,
     }
-    columns = {name: flagged[name] for name in FLAGS.names if name not in trace}
-    columns |= {name: pa.array([value] * flagged.num_rows, pa.string()) for name, value in trace.items()}
+    columns = {name: accounts[name] for name in FLAGS.names if name not in trace}
+    columns |= {name: pa.array([value] * accounts.num_rows, pa.string()) for name, value in trace.items()}
     return pa.table(columns, schema=FLAGS)

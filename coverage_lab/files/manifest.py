@@ -17,7 +17,7 @@ from coverage_lab.schema import SCHEMA_VERSION
 MANIFEST = "run.json"
 
 #: A stage of a run whose wall time is taken.
-Stage = Literal["load", "state", "read", "encode_and_judge", "gather", "commit", "report"]
+Stage = Literal["load", "state", "read", "encode_and_judge", "campaigns", "gather", "commit", "report"]
 
 
 class EncoderUsed(Frozen):
@@ -152,6 +152,27 @@ class Discoveries(Frozen):
     note: str | None
 
 
+class CampaignsFound(Frozen):
+    """Groups of accounts that were looked at, and what came of them.
+
+    Attributes
+    ----------
+    proposed : int
+        Groups of accounts that are alike in the half of their prompts that groups are found by.
+    linked : int
+        Those of them that are alike beyond chance in the other half; each was judged as one account.
+    verdicts : dict
+        Campaigns by verdict; groups that are clear are none.
+    members : int
+        Accounts in campaigns.
+    """
+
+    proposed: int
+    linked: int
+    verdicts: dict[str, int]
+    members: int
+
+
 class Execution(Frozen):
     """Where and how the work was done; nothing of it changes a table."""
 
@@ -237,6 +258,8 @@ class Manifest(Frozen):
         Accounts of each of `coverage_lab.schema.VERDICTS`, in that order.
     discoveries : Discoveries or None
         None where nothing was judged.
+    campaigns : CampaignsFound or None
+        None where none were looked for (`campaigns.enabled`).
     timings : dict
         Wall seconds of each stage, in their order.
     peak_memory_mb : int
@@ -277,6 +300,7 @@ class Manifest(Frozen):
     format_note: str | None = None
     skipped_files: dict[str, str] = Field(default_factory=dict)
     changed_files: dict[str, str] = Field(default_factory=dict)
+    campaigns: CampaignsFound | None = None
     state: StateUsed | None = None
 
     def __getitem__(self, name: str) -> object:

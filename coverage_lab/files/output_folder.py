@@ -15,7 +15,7 @@ from coverage_lab.files.manifest import MANIFEST, Manifest, read_manifest
 
 REPORT = "report.html"
 WORK = ".work"
-TABLES = ("accounts", "curves", "cells", "flags", "quarantine")
+TABLES = ("accounts", "curves", "cells", "flags", "campaigns", "members", "quarantine")
 #: Everything that a run leaves in its folder. The manifest is written last, so that a folder with it and all
 #: tables holds a finished run, and removed first.
 _OWN = (MANIFEST, REPORT, *(f"{name}.parquet" for name in TABLES), WORK)

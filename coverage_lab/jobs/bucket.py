@@ -18,6 +18,7 @@ from coverage_lab.accounts.readable import text_facts
 from coverage_lab.accounts.table import states_to_table
 from coverage_lab.detect import Judge, JudgedAccounts, judge_prompts, judge_states
 from coverage_lab.files.atomic import disk_errors, synced
+from coverage_lab.jobs.campaigns import write_traces
 from coverage_lab.jobs.ingest import UNREADABLE, Bucket
 from coverage_lab.progress import Progress, silent
 from coverage_lab.state.day import STATES_FILE, StatePlan, write_read
@@ -32,9 +33,12 @@ def work_bucket(
     *,
     source_names: Sequence[str],
     threads: int,
+    campaigns: bool,
     progress: Progress = silent,
 ) -> None:
     """Judge the accounts of one bucket and write their tables to the folder `part`.
+
+    With `campaigns` the part holds also what these are found by.
 
     The folder appears whole or not at all, so that one that exists is done. The same bucket gives
     the same bytes wherever it is worked on with the same number of threads.
@@ -66,6 +70,8 @@ def work_bucket(
         try:
             for name, table in tables.items():
                 write_table(table, temporary / f"{name}.parquet")
+            if campaigns and judged.states is not None:
+                write_traces(judged.states, temporary)
             if day is not None:
                 write_states(day[0], temporary / STATES_FILE)
                 write_read(day[1], temporary)

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from coverage_lab.campaigns.find import FoundCampaigns
+from coverage_lab.campaigns.mark import mark_members, memberships
 from coverage_lab.config import DetectConfig
-from coverage_lab.detect import Scorecard
+from coverage_lab.detect import Judge, Scorecard
 from coverage_lab.detect.fdr import smallest_discovery
-from coverage_lab.detect.judge import with_q_values
+from coverage_lab.detect.judge import flags_of, with_q_values
 from coverage_lab.files.manifest import Discoveries
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.external_sort import column_of, write_sorted
@@ -36,7 +38,8 @@ def gather_quarantine(folder: OutputFolder, parts: Sequence[Path]) -> None:
 def gather(
     folder: OutputFolder,
     parts: Sequence[Path],
-    config: DetectConfig,
+    judge: Judge,
+    campaigns: FoundCampaigns,
     *,
     checkpoint: Checkpoint = no_checkpoint,
 ) -> None:
@@ -44,12 +47,20 @@ def gather(
 
     `accounts` and `flags` are sorted by account and get their q-values here, in row groups of one size;
     `curves`, `cells` and `quarantine` are streamed in bucket order, each account's rows together. Held are a
-    few numbers an account, never all rows of a table. `checkpoint` is told "gather TABLE" before each table,
-    and "sort TABLE" in the middle of those two that are sorted.
+    few numbers an account, never all rows of a table. Members of campaigns get them here, and a flag where
+    they had none. `checkpoint` is told "gather TABLE" before each table, and "sort TABLE" in the middle of
+    those two that are sorted.
     """
     files = {name: [part / f"{name}.parquet" for part in parts] for name in _SCHEMAS}
-    q_values = _q_values(files["accounts"], config)
+    q_values = _q_values(files["accounts"], judge.config)
     flag_q_values = _q_values_of_flags(files["accounts"], files["flags"], q_values)
+    of = memberships(campaigns.campaigns, campaigns.members)
+    if of:
+        flags, more = _flags_of_members(files["accounts"], files["flags"], q_values, set(of), judge)
+        path = folder.work / "campaign_flags.parquet"
+        pq.write_table(flags, path)
+        files["flags"].append(path)
+        flag_q_values = pa.concat_arrays([flag_q_values, more])
     for name, column in (("accounts", q_values), ("flags", flag_q_values)):
         checkpoint(f"gather {name}")
         with folder.whole_file(f"{name}.parquet") as target:
@@ -59,8 +70,13 @@ def gather(
                 schema=_SCHEMAS[name],
                 q_values=column,
                 scratch=folder.work / "sorting",
+                change=partial(mark_members, of=of),
                 spans_written=partial(checkpoint, f"sort {name}"),
             )
+    for name, rows in (("campaigns", campaigns.campaigns), ("members", campaigns.members)):
+        checkpoint(f"gather {name}")
+        with folder.whole_file(f"{name}.parquet") as target:
+            pq.write_table(rows, target, compression="zstd")
     files["quarantine"].insert(0, folder.work / "quarantine.parquet")
     for name in _STREAMED:
         checkpoint(f"gather {name}")
@@ -94,6 +110,28 @@ def _q_values_of_flags(accounts: Sequence[Path], flags: Sequence[Path], q_values
         found.append(q_values[row : row + len(ids)].take(where))
         row += len(ids)
     return pa.concat_arrays(found)
+
+
+def _flags_of_members(
+    accounts: Sequence[Path], flags: Sequence[Path], q_values: pa.Array, members: set[str], judge: Judge
+) -> tuple[pa.Table, pa.Array]:
+    """Flags of members of campaigns that have none by themselves, and their q-values."""
+    wanted = members - set(column_of(flags, "account_id").to_pylist())
+    found, q_found = [FLAGS.empty_table()], [pa.array([], pa.float64())]
+    row = 0
+    for file in accounts:
+        ids = column_of([file], "account_id").combine_chunks()
+        mine = pc.is_in(ids, value_set=pa.array(wanted, pa.large_string()))
+        if pc.any(mine).as_py():
+            places = pc.indices_nonzero(mine)
+            rows = pq.read_table(file, schema=ACCOUNTS).take(places)
+            q_here = q_values[row : row + len(ids)].take(places)
+            for stage in judge.stages:
+                own = pc.equal(rows["atlas_id"].combine_chunks(), stage.atlas.id)
+                found.append(flags_of(rows.filter(own), stage))
+                q_found.append(q_here.filter(own))
+        row += len(ids)
+    return pa.concat_tables(found), pa.concat_arrays(q_found)
 
 
 def discoveries(

@@ -16,7 +16,6 @@ from coverage_lab.errors import ConfigError, MissingExtraError, OutputError
 from coverage_lab.files.atomic import PARTIAL, disk_errors, whole_file
 from coverage_lab.files.manifest import MANIFEST
 from coverage_lab.files.output_folder import TABLES
-from coverage_lab.jobs.results import CAMPAIGNS
 
 Target: TypeAlias = Literal["csv", "xlsx", "duckdb"]
 TARGETS: tuple[Target, ...] = ("csv", "xlsx", "duckdb")
@@ -65,7 +64,7 @@ def export_run(run: Path, to: Target, output: Path, *, tables: Sequence[str] = (
         raise OutputError(
             f"RUN {run}: expected a finished run, {MANIFEST} is missing; give a run's OUTPUT folder"
         )
-    there = [name for name in (*TABLES, CAMPAIGNS) if (run / f"{name}.parquet").is_file()]
+    there = [name for name in TABLES if (run / f"{name}.parquet").is_file()]
     for name in tables:
         if name not in there:
             raise ConfigError(f"table: expected some of {', '.join(there)}, got {str(name)[:40]!r}")

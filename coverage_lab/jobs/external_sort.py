@@ -29,6 +29,7 @@ def write_sorted(
     schema: pa.Schema,
     q_values: pa.Array,
     scratch: Path,
+    change: Callable[[pa.Table], pa.Table] = lambda rows: rows,
     spans_written: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the rows of many Parquet files sorted by `account_id`, with their `q_value` filled in.
@@ -53,6 +54,8 @@ def write_sorted(
     scratch : Path
         Folder for the spans' rows, as many bytes as they have in memory. What is there is removed first, and
         it is gone in the end.
+    change : (Table) -> Table
+        What is done to the rows of each span, sorted, before they are written; it keeps their schema.
     spans_written : () -> None
         Called when every row is in the file of its span and no span is sorted yet.
     """
@@ -65,7 +68,8 @@ def write_sorted(
             with pa.input_stream(str(file), buffer_size=_BUFFER) as stored:
                 rows = pa.ipc.open_stream(stored).read_all()
             file.unlink()
-            writer.write_table(rows.take(pc.sort_indices(rows["account_id"])), row_group_size=GROUP_ROWS)
+            rows = rows.take(pc.sort_indices(rows["account_id"]))
+            writer.write_table(change(rows), row_group_size=GROUP_ROWS)
 
 
 def column_of(files: Sequence[Path], name: str) -> pa.ChunkedArray:

@@ -25,9 +25,6 @@ from coverage_lab.untrusted.text import shortened, visible
 if TYPE_CHECKING:
     import polars
 
-#: The table of campaigns, which not every run has.
-CAMPAIGNS = "campaigns"
-
 
 @dataclass(frozen=True, repr=False)
 class Analysis:
@@ -37,23 +34,22 @@ class Analysis:
 
     Attributes
     ----------
-    accounts, curves, cells, flags, quarantine : pyarrow.Table
+    accounts, curves, cells, flags, campaigns, members, quarantine : pyarrow.Table
     run : Manifest
         What `run.json` holds.
     report_html : str
         The page for reviewers.
-    campaigns : pyarrow.Table or None
-        Groups of accounts that belong together; None where the run looked for none.
     """
 
     accounts: pa.Table
     curves: pa.Table
     cells: pa.Table
     flags: pa.Table
+    campaigns: pa.Table
+    members: pa.Table
     quarantine: pa.Table
     run: Manifest
     report_html: str
-    campaigns: pa.Table | None = None
 
     def explain(self, account: str) -> Explanation:
         """Tell one account's whole story; see `explain`."""
@@ -100,7 +96,7 @@ class Analysis:
         Parameters
         ----------
         table : str
-            "accounts", "curves", "cells", "flags", "quarantine", or "campaigns" where there are any.
+            "accounts", "curves", "cells", "flags", "campaigns", "members" or "quarantine".
 
         Raises
         ------
@@ -143,7 +139,7 @@ class Analysis:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 raise OutputError(f"folder {path}: expected an empty or a new one, got one with files in it")
-            for name in self._names():
+            for name in TABLES:
                 with whole_file(path / f"{name}.parquet") as partial:
                     pq.write_table(self._table(name), partial, compression="zstd")
             # The manifest comes last: a folder with it holds a finished run.
@@ -152,14 +148,10 @@ class Analysis:
                     partial.write_text(text, encoding="utf-8")
         return path
 
-    def _names(self) -> list[str]:
-        held = dict.fromkeys((*TABLES, CAMPAIGNS))
-        return [name for name in held if getattr(self, name) is not None]
-
     def _table(self, name: str) -> pa.Table:
-        if name not in self._names():
+        if name not in TABLES:
             raise CoverageLabError(
-                f"table: expected one of {', '.join(self._names())}, got {visible(str(name))[:40]!r}"
+                f"table: expected one of {', '.join(TABLES)}, got {visible(str(name))[:40]!r}"
             )
         return getattr(self, name)
 
@@ -205,9 +197,8 @@ def load(folder: str | Path) -> Analysis:
 
 def load_analysis(folder: Path, run: Manifest) -> Analysis:
     """Read a finished run's tables."""
-    files = {name: folder / f"{name}.parquet" for name in (*TABLES, CAMPAIGNS)}
     return Analysis(
-        **{name: pq.read_table(file) for name, file in files.items() if name in TABLES or file.exists()},
+        **{name: pq.read_table(folder / f"{name}.parquet") for name in TABLES},
         run=run,
         report_html=(folder / REPORT).read_text(encoding="utf-8"),
     )

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 import coverage_lab
 from coverage_lab.atlas import Atlas
+from coverage_lab.campaigns.find import FoundCampaigns
 from coverage_lab.config import RunConfig, TrafficConfig
 from coverage_lab.detect import Judge, Scorecard
 from coverage_lab.detect.load import load_judge, resolve_config, threads_of
@@ -28,6 +29,7 @@ from coverage_lab.files.atomic import disk_errors
 from coverage_lab.files.manifest import (
     AtlasUsed,
     CalibrationUsed,
+    CampaignsFound,
     Counts,
     Discoveries,
     EncoderUsed,
@@ -42,6 +44,7 @@ from coverage_lab.files.manifest import (
 from coverage_lab.files.output_folder import REPORT, OutputFolder
 from coverage_lab.files.table_rows import batches
 from coverage_lab.jobs.bucket import work_bucket
+from coverage_lab.jobs.campaigns import campaigns_of_parts
 from coverage_lab.jobs.combine import discoveries, gather, gather_quarantine
 from coverage_lab.jobs.ingest import Reading, SpreadBucket, check_accounts_apart, read_input, tallies_of_parts
 from coverage_lab.jobs.ray.bucket_stage import work_on_ray
@@ -107,8 +110,8 @@ def run_job(
     progress : Progress, optional
         Told how far the long stages are.
     checkpoint : Checkpoint, optional
-        Told each step before it is taken: "read", "work", "gather" and those of `jobs.combine.gather`, with
-        `state` "commit" and those of `DayRun.commit`, then "report" and "finish".
+        Told each step before it is taken: "read", "work", "campaigns", "gather" and those of
+        `jobs.combine.gather`, with `state` "commit" and those of `DayRun.commit`, then "report" and "finish".
 
     Returns
     -------
@@ -163,12 +166,19 @@ def run_job(
                 parts, devices = _work(
                     folder, config, judge, read, names, threads=threads, ray=ray, progress=progress
                 )
-        checkpoint("gather")
         with clock.stage("gather"), disk_errors(output):
             check_accounts_apart(parts, read.buckets, sources)
             tallies = tallies_of_parts(parts, read.tallies)
             _check_usable(folder, parts, tallies, config.traffic, state)
-            gather(folder, parts, judge.config, checkpoint=checkpoint)
+        config_id = config.digest() if day is None else day.plan.config_id
+        judge = replace(judge, config_id=config_id)
+        checkpoint("campaigns")
+        with clock.stage("campaigns"), disk_errors(output):
+            progress("campaigns", 0, None)
+            found = campaigns_of_parts(parts, judge, config.campaigns, config_id=config_id)
+        checkpoint("gather")
+        with clock.stage("gather"), disk_errors(output):
+            gather(folder, parts, judge, found, checkpoint=checkpoint)
             own = None if day is None else prompts_of(parts)
             outcome = _outcome(output, tallies, read, judge, own_prompts=own)
         state_used = None
@@ -187,6 +197,7 @@ def run_job(
             threads=threads,
             ray=ray,
             devices=devices,
+            campaigns=_campaigns_found(found, config),
             state=state_used,
             checked=checked,
         )
@@ -210,7 +221,7 @@ class _Clock:
     def stage(self, name: Stage) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
 
 
 def _run_key(sources: Sequence[Source], config: RunConfig, judge: Judge) -> str:
@@ -272,7 +283,15 @@ def _work(
         )
         return parts, devices
     for bucket, part in todo:
-        work_bucket(bucket, part, judge, source_names=names, threads=threads, progress=progress)
+        work_bucket(
+            bucket,
+            part,
+            judge,
+            source_names=names,
+            threads=threads,
+            campaigns=config.campaigns.enabled,
+            progress=progress,
+        )
         done += 1
         progress("buckets", done, len(parts))
     return parts, {judge.device}
@@ -426,6 +445,7 @@ def _manifest(
     threads: int,
     ray: bool,
     devices: set[str],
+    campaigns: CampaignsFound | None,
     state: StateUsed | None,
     checked: Checked,
 ) -> Manifest:
@@ -457,6 +477,7 @@ def _manifest(
         counts=outcome.counts,
         verdicts=outcome.verdicts,
         discoveries=outcome.discoveries,
+        campaigns=campaigns,
         timings=dict(clock.seconds),
         peak_memory_mb=peak_memory_mb(),
         execution=Execution(ray=ray, threads=threads, machine=platform.machine()),
@@ -466,6 +487,19 @@ def _manifest(
         skipped_files=dict(checked.skipped),
         changed_files=outcome.changed,
         state=state,
+    )
+
+
+def _campaigns_found(found: FoundCampaigns, config: RunConfig) -> CampaignsFound | None:
+    """Count what was looked at and found; None where nothing was looked for."""
+    if not config.campaigns.enabled:
+        return None
+    verdicts = Counter(found.campaigns["verdict"].to_pylist())
+    return CampaignsFound(
+        proposed=found.proposed,
+        linked=found.linked,
+        verdicts={verdict: verdicts[verdict] for verdict in ("review", "watch", "inconclusive")},
+        members=found.members.num_rows,
     )
 
 
@@ -505,5 +539,7 @@ def _report(folder: OutputFolder, manifest: Manifest) -> None:
             curves=output / "curves.parquet",
             cells=output / "cells.parquet",
             flags=output / "flags.parquet",
+            campaigns=output / "campaigns.parquet",
+            members=output / "members.parquet",
             max_accounts=manifest.config.report.max_accounts,
         )

@@ -37,15 +37,18 @@ from coverage_lab.report.accounts_view import (
     flag_order,
     flagged_account,
 )
+from coverage_lab.report.campaigns_view import campaigns_shown
 from coverage_lab.schema import (
     ACCOUNTS,
     BEHAVIOUR_COLUMNS,
+    CAMPAIGNS,
     CELLS,
     CURVES,
     FLAGS,
     LEVEL_WORDS,
     LEVELS,
     MEASURE_COLUMNS,
+    MEMBERS,
     QUARANTINE_REASONS,
 )
 from coverage_lab.untrusted.text import JOINERS, json_for_script, shortened, visible
@@ -70,6 +73,8 @@ def write_report(
     curves: Rows,
     cells: Rows,
     flags: Rows,
+    campaigns: Rows | None = None,
+    members: Rows | None = None,
     max_accounts: int = 50,
 ) -> None:
     """Write the report of a run as one HTML file that needs no network.
@@ -86,6 +91,8 @@ def write_report(
     accounts, curves, cells, flags : pa.Table or Path
         Tables of `schema.ACCOUNTS`, `CURVES`, `CELLS` and `FLAGS`, or Parquet files of which a few numbers an
         account are held at most; any of them may be empty.
+    campaigns, members : pa.Table or Path, optional
+        Of `schema.CAMPAIGNS` and `MEMBERS`. Without them the page says nothing of campaigns.
     max_accounts : int
         Flagged accounts shown, the gravest first; the page says how many were left out.
 
@@ -108,7 +115,16 @@ def write_report(
         missing = [column for column in schema.names if column not in columns_in(table)]
         if missing:
             raise CoverageLabError(f"{name}: expected the columns of its schema, {missing[0]!r} is missing")
-    page = _page(run, accounts, curves, cells, flags, max_accounts)
+    page = _page(
+        run,
+        accounts,
+        curves,
+        cells,
+        flags,
+        CAMPAIGNS.empty_table() if campaigns is None else campaigns,
+        MEMBERS.empty_table() if members is None else members,
+        max_accounts,
+    )
     write_whole(path, page, what="report")
 
 
@@ -126,6 +142,8 @@ def _page(
     curves: Rows,
     cells: Rows,
     flags: Rows,
+    campaigns: Rows,
+    members: Rows,
     max_accounts: int,
 ) -> str:
     chosen = shown_flags(flags, max_accounts=max_accounts).to_pylist()
@@ -160,6 +178,9 @@ def _page(
                 for name, style in words.VERDICTS.items()
             ],
             verdict_words=words.VERDICTS,
+            campaigns=campaigns_shown(campaigns, members),
+            campaigns_total=count(campaigns),
+            anchors=set(anchors.values()),
             flagged_total=count(flags),
             shown=shown,
             specs=specs,

@@ -33,7 +33,8 @@ def _name(account_id: str, limit: int = 40) -> Text:
     return Text(shortened(visible(account_id), limit))
 
 
-def _verdict(verdict: str) -> Text:
+def verdict_text(verdict: str) -> Text:
+    """A verdict with its sign, in its colour."""
     style = words.VERDICTS.get(verdict)
     return Text(
         f"{style.sign if style else '?'} {visible(verdict)}",
@@ -93,7 +94,7 @@ def top_accounts_table(accounts: Rows, limit: int = 10) -> Table:
     for row in ordered.to_pylist():
         shown.add_row(
             _name(row["account_id"]),
-            _verdict(row["verdict"]),
+            verdict_text(row["verdict"]),
             Text(words.ARCHETYPES.get(row["archetype"], visible(row["archetype"]))),
             f"{row['prompts']:,}",
             _score_text(row["score"]),
@@ -156,7 +157,7 @@ def explain_account(
         ("Account ", "bold"),
         _name(account_id, 120),
         "\n",
-        _verdict(account_row["verdict"]),
+        verdict_text(account_row["verdict"]),
         f" · {account_row['prompts']:,} prompts"
         f" · score {_score_text(account_row['score'])} (0..1) · p {_p_text(account_row['p_value'])}",
     )

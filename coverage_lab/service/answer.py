@@ -99,6 +99,10 @@ class AccountScore(_Answered):
         description="Always null here: a p-value is adjusted among all accounts of a run, and a request has "
         "only some. Adjust those of a day together (Benjamini-Hochberg), or use `coverage-lab run`."
     )
+    campaign: None = Field(
+        description="Always null here: campaigns are found among all accounts of a run, "
+        "by `coverage-lab run`."
+    )
     harvested_share: float | None = _column("accounts", "harvested_share")
     harvested_share_low: float | None = _column("accounts", "harvested_share_low")
     harvested_share_high: float | None = _column("accounts", "harvested_share_high")

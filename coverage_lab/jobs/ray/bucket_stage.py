@@ -45,7 +45,12 @@ class BucketActor:
         """Work on one bucket; returns the device that the encoder ran on."""
         with without_text():
             work_bucket(
-                bucket, Path(part), self._judge, source_names=self._source_names, threads=self._threads
+                bucket,
+                Path(part),
+                self._judge,
+                source_names=self._source_names,
+                threads=self._threads,
+                campaigns=self._config.campaigns.enabled,
             )
         return self._judge.device
 

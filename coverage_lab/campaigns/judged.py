@@ -1,0 +1,130 @@
+"""A group judged as one account, and what to make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coverage_lab.accounts import AccountStates, measure
+from coverage_lab.campaigns.pool import pooled, thinned
+from coverage_lab.config import DetectConfig
+from coverage_lab.detect import Judge
+from coverage_lab.detect.features import features_of
+from coverage_lab.detect.mixture import HarvestedShare
+from coverage_lab.detect.reasons import reasons
+from coverage_lab.schema import LEVELS
+
+#: Archetypes that explain a group that sweeps, and how probable one must be to do so.
+_EXPLAINED = {
+    "task_use": "one task",
+    "mixed_product": "a product with several purposes",
+    "personal_use": "people's own use",
+    "data_processing": "data processing with a constant instruction",
+    "evaluation_run": "an evaluation run",
+    "red_team_research": "red-team or safety research",
+}
+EXPLAINED_PROBABILITY = 0.5
+
+#: A group of which at least this share of different texts was sent by several members, who repeat one another
+#: at least so many times more than themselves, goes through one list.
+SHARED_TEXTS = 0.2
+SHARED_RATIO = 2.0
+
+
+@dataclass(frozen=True)
+class PooledJudgement:
+    """What the detector says of all prompts of a group together; None and "unknown" without a scorecard."""
+
+    score: float | None
+    p_value: float | None
+    archetype: str
+    archetype_probability: float | None
+    end_users: int
+    reasons: list[str]
+
+
+def judge_pool(states: AccountStates, judge: Judge, *, name: str) -> PooledJudgement:
+    """Judge the members of a group as one account, at a size that the scorecard was calibrated on.
+
+    Parameters
+    ----------
+    states : AccountStates
+        Of the members.
+    judge : Judge
+        Whose encoder and atlas made the states; a cascade's first stage.
+    name : str
+        What the account is called.
+    """
+    whole = pooled(states, name=name)
+    end_users = int(whole.end_users.counts(1)[0])
+    card = judge.scorecard
+    if card is None:
+        return PooledJudgement(None, None, "unknown", None, end_users, [])
+    one = thinned(whole, most=card.calibrated_prompts[1])
+    features = features_of(one, measure(one, judge.atlas).values, middle_cells=judge.atlas.sizes[1])
+    points = card.points(features)
+    score = card.score(points)
+    archetype, probability = card.likeliest(features)[0]
+    unknown = np.full(1, np.nan)
+    told = reasons(
+        card,
+        features,
+        share=HarvestedShare(unknown, unknown, unknown),
+        account_ids=one.account_ids,
+        topics={},
+        topic_labels=judge.atlas.labels[LEVELS.index("middle")],
+    )[0]
+    return PooledJudgement(
+        score=float(score[0]),
+        p_value=float(card.p_value(score, one.prompts)[0]),
+        archetype=archetype,
+        archetype_probability=probability,
+        end_users=end_users,
+        reasons=[reason.sentence for reason in told],
+    )
+
+
+def group_verdict(
+    judged: PooledJudgement, *, shared_texts: float, text_ratio: float, config: DetectConfig
+) -> tuple[str, list[str]]:
+    """Decide what a person should do about a group whose accounts are linked, and say why.
+
+    Parameters
+    ----------
+    judged : PooledJudgement
+    shared_texts : float
+        Share of the group's different texts that several members sent, 0..1.
+    text_ratio : float
+        How much oftener members repeat one another than themselves (`meeting_ratio` of texts); NaN where
+        nobody repeats anything.
+    config : DetectConfig
+
+    Returns
+    -------
+    (verdict, notes)
+        "clear" is no campaign: a group that covers ground as ordinary accounts do, that goes through one
+        list, or that has another explanation. Notes are sentences.
+    """
+    p_value, archetype, probability = judged.p_value, judged.archetype, judged.archetype_probability
+    if p_value is None or probability is None:
+        return "inconclusive", ["No benign calibration for this atlas: the accounts are alike, no more"]
+    if p_value > config.watch_p:
+        return "clear", ["Together they cover ground as ordinary accounts do"]
+    if shared_texts >= SHARED_TEXTS and np.nan_to_num(text_ratio) >= SHARED_RATIO:
+        return "clear", [
+            f"Several of them sent the same {shared_texts:.0%} of all texts: they go through one list, as a "
+            "class on one exercise sheet does, and don't divide it"
+        ]
+    if judged.end_users >= config.multi_tenant_end_users:
+        return "inconclusive", [
+            f"They name {judged.end_users:,} end users: breadth is expected of a reseller with many accounts"
+        ]
+    if archetype in _EXPLAINED and probability >= EXPLAINED_PROBABILITY:
+        return "clear", [f"Together they read as {_EXPLAINED[archetype]}, probability {probability:.0%}"]
+    if archetype != "harvesting":
+        return "watch", [
+            f"Together they read most like {archetype.replace('_', '-')}, probability {probability:.0%}: "
+            "watched rather than reviewed"
+        ]
+    return ("review" if p_value <= config.review_p else "watch"), []
