@@ -105,7 +105,7 @@ def adapt(
             )
             before, after = separations(found, shipped, progress=progress)
     except ValueError as error:
-        raise ConfigError(f"INPUT: {error}") from error
+        raise ConfigError(f"INPUT: {error}; give more traffic, or calibrate") from error
     card = {
         **judge.scorecard.card,
         "adapted_to": "a user's own traffic, " + ("labelled" if labels is not None else "nobody labelled it"),
