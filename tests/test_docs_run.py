@@ -38,8 +38,8 @@ NOT_RUN += (
     "sphinx-build ",
     "python docs/growth_picture.py",
 )
-#: Pages whose commands need a cluster or an object store; `test_docs.py` checks that they exist. And one whose
-#: code asks a running service; `test_client.py` runs it.
+#: Pages whose commands need a cluster or an object store; `test_docs.py` checks that they exist. And one
+#: whose code asks a running service; `test_client.py` runs it.
 ELSEWHERE = ("ray-cluster.md", "object-store.md", "first-scores.md")
 
 
