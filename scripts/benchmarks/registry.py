@@ -191,6 +191,13 @@ BENCHMARKS = {
             ("numpy", "pyarrow", "ray"),
         ),
         Benchmark(
+            "campaigns-found",
+            "campaigns_found",
+            "How many harvests that are split over many accounts are found as one.",
+            "HDBSCAN and DBSCAN on mean vectors",
+            ("faiss", "numpy", "pyarrow", "scipy", "sklearn"),
+        ),
+        Benchmark(
             "job-memory",
             "job_memory",
             "Peak memory of the daily job's driver and workers as traffic grows.",
