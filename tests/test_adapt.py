@@ -75,7 +75,7 @@ def joined(first: Features, second: Features) -> Features:
     )
 
 
-@pytest.mark.parametrize("contaminated", [0, 10])
+@pytest.mark.parametrize("contaminated", [pytest.param(0, marks=pytest.mark.slow), 10])
 def test_own_customers_are_learnt_with_a_few_harvests_among_them(contaminated: int) -> None:
     rng = np.random.default_rng(contaminated)
     known = shipped(rng)

@@ -358,6 +358,7 @@ def test_an_easy_case_is_told_and_length_tells_nothing(outcome):
     assert abs(aucs(table, PROBE, rungs, kinds, 100) - 0.5) < 0.15
 
 
+@pytest.mark.slow
 def test_the_probe_sees_length_where_there_is_some(tmp_path, words, capsys):
     made = [
         replace(one, prompts=tuple(f"{text} {'and so on ' * 4}" for text in one.prompts))

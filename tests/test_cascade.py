@@ -403,6 +403,7 @@ def test_the_service_judges_in_two_stages(second: Judge, prompts: pa.Table) -> N
     assert answer["atlas_id"] == judge.atlas.id
 
 
+@pytest.mark.slow
 def test_a_run_with_two_stages(
     parts: list[EncoderConfig], second: Judge, prompts: pa.Table, tmp_path: Path
 ) -> None:

@@ -362,6 +362,7 @@ def test_the_very_same_run_at_once_counts_once(days, tmp_path):
     assert len(contents(state)[FIRST.isoformat()]) == 2
 
 
+@pytest.mark.slow
 def test_cost_of_a_day_is_flat_beyond_the_window_and_in_accounts_not_seen(tmp_path):
     config = RunConfig.model_validate(SETTINGS | {"state": {"window_days": 3}})
     reads, crowded = [], []

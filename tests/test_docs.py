@@ -238,6 +238,7 @@ def site(tmp_path_factory):
     return folder / "html"
 
 
+@pytest.mark.slow
 def test_site_builds_without_warnings_and_loads_nothing_from_outside(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 20
@@ -251,6 +252,7 @@ def words_of(page):
     return re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_reference_has_every_command_key_and_column(site):
     text = words_of(site / "reference/generated/command-line.html")
     for name, command in cli_commands():

@@ -45,7 +45,9 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> Stop:
 def test_run_offers_every_encoder_and_the_cascade(
     name: str, stop: Stop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, err = call(capsys, "run", tmp_path, tmp_path / "out", "--encoder", name)
+    day = tmp_path / "day.jsonl"
+    day.write_text('{"account_id": "a", "timestamp": "2026-01-01T00:00:00Z", "prompt": "name a river"}\n')
+    code, _, err = call(capsys, "run", day, tmp_path / "out", "--encoder", name)
     assert (code, "stopped here" in err) == (2, True)
     assert [config.name for config in stop.asked] == [name]
 

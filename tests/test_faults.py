@@ -200,6 +200,7 @@ def test_a_damaged_file_is_named_and_all_else_read(faults, day, tmp_path):
     assert len(list(tmp_path.glob("out/.work/buckets/share-*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_truncated_file_is_refused_before_any_work(faults, day, tmp_path):
     cut = tmp_path / "cut.parquet"
     cut.write_bytes((day / "part-0.parquet").read_bytes()[:-100])

@@ -118,6 +118,7 @@ def judged_p(smallest, at_smallest, judged):
     return with_q_values(pa.table(columns, schema=schema), DetectConfig())["q_value"]
 
 
+@pytest.mark.slow
 def test_a_run_says_that_its_calibration_is_too_small_for_a_single_discovery(tmp_path, capsys):
     """51 accounts, each compared with 232 customers: 51/233 > 0.2, so two at the smallest p are none."""
     many = write(some_traffic(accounts=51, prompts=50), tmp_path / "many.parquet")
@@ -336,6 +337,7 @@ def test_how_a_file_is_cut_changes_no_account(undisturbed, tmp_path):
     assert tables(tmp_path / "out")["curves"] == tables(undisturbed)["curves"]
 
 
+@pytest.mark.slow
 def test_minilm_runs_too(tmp_path, day):
     small = write(some_traffic(accounts=2, prompts=55), tmp_path / "small.parquet")
     config = RunConfig.model_validate({"encoder": {"name": "minilm"}})
@@ -353,6 +355,7 @@ def test_analyze_gives_the_same_as_the_command(undisturbed, day):
     assert "<html" in result.report_html
 
 
+@pytest.mark.slow
 def test_analyze_keeps_a_table_run_and_finds_it_again(tmp_path):
     first = cl.analyze(some_traffic(), output=tmp_path / "out", config=STATIC)
     again = cl.analyze(some_traffic(), output=tmp_path / "out", config=STATIC)

@@ -98,7 +98,7 @@ def test_every_template_has_one_place_for_content():
     assert len(set(PAYLOAD) | set(TRACE)) == len(PAYLOAD) + len(TRACE)
 
 
-@pytest.mark.parametrize("folds", [1, 2, 3, 12])
+@pytest.mark.parametrize("folds", [2, *(pytest.param(folds, marks=pytest.mark.slow) for folds in (1, 3, 12))])
 def test_instructions_are_never_shared_between_folds(folds):
     # Braces in the content must come through as they are.
     made = [corpus(kind, f"x{i}", 60) for kind in "ABD" for i in range(26)]
@@ -348,6 +348,7 @@ def test_campaigns_have_numbers_of_their_own_over_all_folds(benchmark):
     assert all(len(fact) == 1 for fact in facts.values())
 
 
+@pytest.mark.slow
 def test_benchmark_accounts_hangs_on_its_seed(pool, benchmark):
     def rows(one):
         return [account.rows.tolist() for account in one.sampled]

@@ -68,6 +68,7 @@ def test_same_seed_gives_the_same_bytes(tmp_path, day):
         assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_other_seeds_give_other_accounts(day):
     other = simulate_day(seed=1)
     mine, theirs = (set(d.traffic["prompt"].to_pylist()) for d in (day, other))

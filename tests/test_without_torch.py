@@ -51,6 +51,7 @@ def _with(words: tuple[object, ...]) -> str:
     return f"import sys; sys.argv = {['coverage-lab', *map(str, words)]!r}\n{COMMAND}"
 
 
+@pytest.mark.slow
 def test_the_commands_run(tmp_path: Path) -> None:
     day = tmp_path / "day"
     assert command("simulate", day, "--accounts", 20)[0] == 0
