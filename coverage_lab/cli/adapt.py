@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from coverage_lab.cli.options import ConfigOption, FormatOption, configured
-from coverage_lab.cli.terminal import out, progress_bars
+from coverage_lab.cli.terminal import err, out, progress_bars
+from coverage_lab.untrusted.text import visible
 
 
 def adapt(
@@ -53,13 +54,21 @@ def adapt(
 
     settings = configured(config, None, format=format)
     with progress_bars() as progress:
-        found, before, after = adapt_job(
+        done = adapt_job(
             traffic, to, settings, labels=labels, contamination=contamination, seed=seed, progress=progress
+        )
+    found, before, after = done.adapted, done.before, done.after
+    for name, why in done.skipped_files.items():
+        err.print(f"not read: {visible(name)}: {why}", markup=False, soft_wrap=True)
+    if done.rows_quarantined:
+        err.print(
+            f"{done.rows_quarantined:,} rows could not be used; `coverage-lab check INPUT` says why.",
+            soft_wrap=True,
         )
     aside = f" {found.left_out:,} were set aside: they may be harvests." if found.left_out else ""
     known = f" {found.labelled_harvests:,} labelled harvests." if labels is not None else ""
     out.print(f"Fitted to {found.own:,} of your accounts.{aside}{known}")
-    table = Table(title="Shipped harvests against your accounts, both held out", title_justify="left")
+    table = Table(title="Shipped harvests against all your accounts, both held out", title_justify="left")
     for column in ("", "before", "after"):
         table.add_column(column, justify="right" if column else "left")
     table.add_row("AUROC", f"{before.auroc:.3f}", f"{after.auroc:.3f}")

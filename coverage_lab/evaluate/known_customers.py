@@ -3,8 +3,9 @@
 Every corpus is cut in two. Its first half is the past: from it come the accounts that ship, and one's own
 customers. Its second half is what is judged. Fold by fold, the corpora of the fold are one's own: their
 ordinary accounts of the past are the traffic that is adapted to (with some unseen harvests among them, where
-contamination is asked for), and all of the fold's accounts of later are judged. No harvest that is judged has
-been seen by any score; of ordinary customers other prompts have. The atlas is the one that ships.
+contamination is asked for), and all of the fold's accounts of later are judged. Of the fold's harvests no
+score knows that they are harvests: those among one's own accounts, of the very corpora that are judged, are
+taken for ordinary ones. Of ordinary customers other prompts have been seen. The atlas is the one that ships.
 """
 
 from __future__ import annotations
@@ -99,9 +100,11 @@ def known_customers(
     cluster = clusters_of(read, together=groups)
     fold = folds_of(read, cluster, folds=config.folds, seed=config.seed)
     encoder = load_encoder(config.encoder, progress=progress)
+    halves = [(half_of(corpus, second=False), half_of(corpus, second=True)) for corpus in read]
+    halves = [pair for pair in halves if all(half.prompts for half in pair)]
     past, later = (
         _accounts(
-            [half_of(corpus, second=second) for corpus in read],
+            [pair[second] for pair in halves],
             cluster,
             fold,
             encoder,
@@ -122,10 +125,7 @@ def known_customers(
         scores[None].fill(card, later, judged)
         for share in contaminations:
             own = _own(past.at(past.fold == held), share, np.random.default_rng((config.seed, held)))
-            try:
-                found = adapt_scorecard(own.features, ships, card, contamination=_GUARDED, seed=config.seed)
-            except ValueError as error:
-                raise ConfigError(f"fold {held + 1}: {error}; give more accounts, or fewer folds") from error
+            found = adapt_scorecard(own.features, ships, card, contamination=_GUARDED, seed=config.seed)
             scores[share].fill(found.scorecard, later, judged)
     progress("fold", len(folds), len(folds))
     return [
@@ -136,13 +136,15 @@ def known_customers(
 
 
 def half_of(corpus: Corpus, *, second: bool) -> Corpus:
-    """Every other prompt of a corpus; where it says who spoke, every other person."""
+    """Every other prompt of a corpus, each text once; where it says who spoke, every other person's."""
     order: dict[str, int] = {}
-    sides = [
-        place % 2 if who is None else order.setdefault(who, len(order)) % 2
-        for place, who in enumerate(corpus.people)
-    ]
-    rows = [place for place, side in enumerate(sides) if side == second] or [0]
+    seen: set[str] = set()
+    rows = []
+    for place, (text, who) in enumerate(zip(corpus.prompts, corpus.people, strict=True)):
+        side = len(seen) % 2 if who is None else order.setdefault(who, len(order)) % 2
+        if text not in seen and side == second:
+            rows.append(place)
+        seen.add(text)
     return Corpus(
         corpus.name,
         corpus.kind,
@@ -206,7 +208,7 @@ def _row(
     guilty = at & accounts.harvest & accounts.pure & ~np.isnan(scores.odds)
     usual = at & np.isin(accounts.kind, ORDINARY) & ~np.isnan(scores.odds)
     if not guilty.any() or not usual.any():
-        raise ConfigError(f"judge: no harvest or no ordinary account of {size} prompts to judge")
+        raise ConfigError(f"judge: no harvest or no ordinary account of {size or 'any number of'} prompts")
     weight = {"h": even_weights(accounts.customer[guilty]), "o": even_weights(accounts.customer[usual])}
     odds = scores.odds[usual]
     order = np.argsort(-odds, kind="stable")

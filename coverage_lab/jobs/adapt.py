@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -25,9 +28,9 @@ from coverage_lab.errors import ConfigError, OutputError, TrafficError
 from coverage_lab.files.atomic import disk_errors
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.ingest import read_input
-from coverage_lab.jobs.recalibrate import labels_of
+from coverage_lab.jobs.recalibrate import CALIBRATION, labels_of
 from coverage_lab.progress import Progress, silent
-from coverage_lab.traffic import check_sources, find_sources
+from coverage_lab.traffic import check_sources, find_sources, without_repeats
 
 #: Own accounts that are learnt from at most; more change little and take longer.
 MOST = 5000
@@ -35,6 +38,27 @@ SCORECARD = "scorecard.json"
 SUMMARY = "adapted.json"
 #: Share of harvests to guard against where nobody has labelled the traffic.
 CONTAMINATION = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedTraffic:
+    """What `adapt` made.
+
+    Attributes
+    ----------
+    adapted : Adapted
+    before, after : Separation
+        How well harvests are told from own accounts by the shipped accounts alone, and with one's own.
+    rows_quarantined : int
+    skipped_files : dict
+        Name of each file that was not read, and why.
+    """
+
+    adapted: Adapted
+    before: Separation
+    after: Separation
+    rows_quarantined: int
+    skipped_files: dict[str, str]
 
 
 def adapt(
@@ -46,7 +70,7 @@ def adapt(
     contamination: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
-) -> tuple[Adapted, Separation, Separation]:
+) -> AdaptedTraffic:
     """Fit score and calibration to traffic and write them to the folder `out`.
 
     Writes ``scorecard.json``, for `detect.scorecard` in the config, and ``adapted.json``, what changed. No
@@ -66,8 +90,7 @@ def adapt(
 
     Returns
     -------
-    adapted, before, after
-        And how well harvests are told from own accounts by the shipped accounts alone, and with one's own.
+    AdaptedTraffic
 
     Raises
     ------
@@ -95,36 +118,44 @@ def adapt(
     if judge.scorecard is None:
         raise ConfigError("detect.scorecard: none fits the atlas; leave it out to start from the shipped one")
     shipped = shipped_accounts("static", judge.scorecard)
-    ids, own = _own_features(traffic, config, judge, threads=threads, progress=progress)
+    ids, own, quarantined, skipped = _own_features(traffic, config, judge, threads=threads, progress=progress)
     label = None if labels is None else labels_of(labels, ids)[0]
     share = CONTAMINATION if contamination is None else contamination
-    try:
-        with threadpool_limits(limits=threads):
-            found = adapt_scorecard(
-                own, shipped, judge.scorecard, label=label, contamination=share, seed=seed
-            )
-            before, after = separations(found, shipped, progress=progress)
-    except ValueError as error:
-        raise ConfigError(f"INPUT: {error}; give more traffic, or calibrate") from error
-    card = {
-        **judge.scorecard.card,
-        "adapted_to": "a user's own traffic, " + ("labelled" if labels is not None else "nobody labelled it"),
-        "adapted_accounts": found.own,
-        "adapted_left_out": found.left_out,
-        "adapted_extrapolated_below": found.calibration.extrapolated_below,
+    with threadpool_limits(limits=threads):
+        found = adapt_scorecard(own, shipped, judge.scorecard, label=label, contamination=share, seed=seed)
+        before, after = separations(found, shipped, progress=progress)
+    # What was said of another calibration would be wrong of this one.
+    card = {name: value for name, value in judge.scorecard.card.items() if not name.startswith(CALIBRATION)}
+    facts: dict[str, str | float | int] = {
+        "from": "a user's own traffic, "
+        + ("labelled by reviewers" if labels is not None else "nobody labelled it"),
+        "accounts": len(found.calibration.score),
+        "left_out": found.calibration.left_out,
+        "smallest_p": round(found.calibration.smallest_p, 6),
+        "extrapolated_below": found.calibration.extrapolated_below,
     }
+    card |= {f"{CALIBRATION}{name}": value for name, value in facts.items()}
+    card |= {"adapted_to": found.own, "adapted_set_aside": found.left_out}
     scorecard = found.scorecard.model_copy(update={"card": card})
+    done = AdaptedTraffic(found, before, after, quarantined, skipped)
     with disk_errors(out):
-        out.mkdir(parents=True)
-        (out / SUMMARY).write_text(
-            json.dumps(_summary(found, judge.scorecard, before, after), indent=2) + "\n", encoding="utf-8"
-        )
-        (out / SCORECARD).write_text(scorecard.model_dump_json() + "\n", encoding="utf-8")
-    return found, before, after
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        try:
+            (unfinished / SUMMARY).write_text(
+                json.dumps(_summary(done, judge.scorecard), indent=2) + "\n", encoding="utf-8"
+            )
+            (unfinished / SCORECARD).write_text(scorecard.model_dump_json() + "\n", encoding="utf-8")
+            unfinished.chmod(0o755)
+            unfinished.rename(out)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return done
 
 
-def _summary(found: Adapted, card: Scorecard, before: Separation, after: Separation) -> dict[str, object]:
+def _summary(done: AdaptedTraffic, card: Scorecard) -> dict[str, object]:
     """What changed, as plain values."""
+    found = done.adapted
 
     def told(separation: Separation) -> dict[str, float]:
         caught = {f"caught_at_{cut:g}": round(x, 4) for cut, x in zip(CUTS, separation.caught, strict=True)}
@@ -132,13 +163,15 @@ def _summary(found: Adapted, card: Scorecard, before: Separation, after: Separat
 
     return {
         "scorecard_before": card.id,
+        "rows_quarantined": done.rows_quarantined,
+        "skipped_files": done.skipped_files,
         "own_accounts": found.own,
         "left_out": found.left_out,
         "labelled_harvests": found.labelled_harvests,
         "smallest_p": found.calibration.smallest_p,
         "extrapolated_below": found.calibration.extrapolated_below,
-        "before": told(before),
-        "after": told(after),
+        "before": told(done.before),
+        "after": told(done.after),
         "how": "shipped harvests against own accounts, each scored by weights that saw neither it nor, of "
         "harvests, any of its family; caught_at_c: share of harvests above all but the share c of own "
         "accounts",
@@ -152,20 +185,25 @@ def _own_features(
     *,
     threads: int,
     progress: Progress,
-) -> tuple[list[str], Features]:
-    """Ids and features of own accounts that are large enough, in the order of a hash of their ids."""
-    sources = list(check_sources(find_sources(traffic), config.traffic).sources)
+) -> tuple[list[str], Features, int, dict[str, str]]:
+    """Ids and features of own accounts that are large enough, and what of the traffic was not used."""
+    checked = without_repeats(check_sources(find_sources(traffic), config.traffic), config.traffic)
+    sources = list(checked.sources)
     names = [source.name for source in sources]
     ids: list[str] = []
     parts: list[Features] = []
+    quarantined = 0
     with tempfile.TemporaryDirectory(prefix="coverage-lab-") as scratch:
         folder = OutputFolder(Path(scratch) / "work", "adapt")
         try:
             read = read_input(sources, config, folder, readers=None, progress=progress)
+            quarantined += pq.read_metadata(folder.work / "quarantine.parquet").num_rows
             for done, bucket in enumerate(read.buckets):
                 progress("buckets", done, len(read.buckets))
+                prompts, refused = bucket.read(names)
+                quarantined += refused.num_rows
                 with threadpool_limits(limits=threads):
-                    found, features = _bucket_features(bucket.read(names)[0], config, judge)
+                    found, features = _bucket_features(prompts, config, judge)
                 ids += found
                 parts.append(features)
                 if sum(map(len, parts)) > 2 * MOST:
@@ -178,7 +216,8 @@ def _own_features(
             f"INPUT: no account has {config.detect.min_prompts} usable prompts (detect.min_prompts); "
             "give more traffic, and see what `coverage-lab check` says of it"
         )
-    return _kept(ids, join(parts))
+    ids, features = _kept(ids, join(parts))
+    return ids, features, quarantined, dict(checked.skipped)
 
 
 def _bucket_features(prompts: pa.Table, config: RunConfig, judge: Judge) -> tuple[list[str], Features]:

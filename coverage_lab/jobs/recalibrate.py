@@ -26,7 +26,7 @@ from coverage_lab.files.manifest import MANIFEST, Manifest, read_manifest
 CONTAMINATION = 0.05
 
 #: Facts of a calibration in a scorecard's card begin so.
-_CARD = "calibration_"
+CALIBRATION = "calibration_"
 #: Scores this near 0 or 1 count as this near, so that log-odds stay finite.
 _EDGE = 1e-15
 
@@ -245,7 +245,7 @@ def _with_calibration(
     before: Scorecard, benign: BenignScores, made_from: Mapping[str, str | float | int]
 ) -> Scorecard:
     score = np.minimum(np.ceil(1e6 * expit(benign.score)) / 1e6, 1.0)
-    card = {name: value for name, value in before.card.items() if not name.startswith(_CARD)}
+    card = {name: value for name, value in before.card.items() if not name.startswith(CALIBRATION)}
     return before.model_copy(
         update={
             "calibration": Calibration(
@@ -255,7 +255,7 @@ def _with_calibration(
             ),
             # GrowingAccounts accounts of the shipped corpora say nothing about the user's own.
             "growth": None,
-            "card": card | {f"{_CARD}{name}": value for name, value in made_from.items()},
+            "card": card | {f"{CALIBRATION}{name}": value for name, value in made_from.items()},
         }
     )
 

@@ -21,6 +21,7 @@ from coverage_lab.detect.features import Features, join
 from coverage_lab.detect.fitting.accounts import TrainingAccounts, even_weights
 from coverage_lab.detect.fitting.scorecard import fit_scorecard
 from coverage_lab.detect.scorecard import Calibration, Scorecard
+from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
 
 #: Scores this near 0 or 1 count as this near, so that log-odds stay finite.
@@ -61,6 +62,8 @@ class Adapted:
     calibration : BenignScores
     learnt : TrainingAccounts
         Own accounts that the score was fitted to, ordinary ones and labelled harvests.
+    usual : TrainingAccounts
+        Own accounts that harvests are told from: without labels all of them, also those that were set aside.
     """
 
     scorecard: Scorecard
@@ -69,6 +72,7 @@ class Adapted:
     labelled_harvests: int
     calibration: BenignScores
     learnt: TrainingAccounts
+    usual: TrainingAccounts
 
 
 def adapt_scorecard(
@@ -102,25 +106,30 @@ def adapt_scorecard(
 
     Raises
     ------
-    ValueError
+    ConfigError
         Fewer than `coverage_lab.detect.calibrate.FEWEST` own accounts are left as ordinary ones, or an option
         is out of range.
     """
     if not 0 <= contamination <= 0.2:
-        raise ValueError(f"contamination must be in 0..0.2, got {contamination}")
+        raise ConfigError(f"contamination: expected 0 to 0.2, got {contamination}")
     if label is not None and set(label.tolist()) - set(LABELS):
-        raise ValueError(f"label must be one of {', '.join(LABELS)}")
+        raise ConfigError(f"label: expected one of {', '.join(LABELS)}")
     mine, ordinary = _own_accounts(own, shipped, before, label, contamination, seed)
     if ordinary.sum() < FEWEST:
-        raise ValueError(f"own accounts: {ordinary.sum()} ordinary ones, at least {FEWEST} are needed")
+        raise ConfigError(
+            f"own accounts: {ordinary.sum()} ordinary ones, at least {FEWEST} are needed; give more traffic, "
+            "or calibrate"
+        )
     learnt = mine.at(ordinary | mine.harvest)
     both = _joined(shipped, learnt)
+    usual = mine if label is None else mine.at(ordinary)
     card = fit_scorecard(
         both,
         atlas_id=before.atlas_id,
         encoder_id=before.encoder_id,
         archetypes=before.archetypes,
-        known=mine if label is None else mine.at(ordinary),
+        known=usual,
+        scales_of=before,
     )
     odds = _log_odds(np.array(card.calibration.score))
     prompts = np.array(card.calibration.prompts, dtype=np.int64)
@@ -144,6 +153,7 @@ def adapt_scorecard(
         labelled_harvests=int(mine.harvest.sum()),
         calibration=calibration,
         learnt=learnt,
+        usual=usual,
     )
 
 
@@ -214,7 +224,7 @@ def _separation(
 ) -> Separation:
     """Score shipped harvests and own accounts fold by fold, by weights of the other folds."""
     harvests = shipped.at(shipped.harvest & shipped.pure)
-    own = adapted.learnt.at(~adapted.learnt.harvest)
+    own = adapted.usual
     found, usual = np.zeros(len(harvests.kind)), np.zeros(len(own.kind))
     folds = np.unique(shipped.fold).tolist()
     for done, fold in enumerate(folds):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coverage_lab.detect.features import VECTORS, Features
 from coverage_lab.detect.fitting.accounts import TrainingAccounts, even_weights
-from coverage_lab.detect.scorecard import NAMED_PARTS, evidence_of
+from coverage_lab.detect.scorecard import NAMED_PARTS, Scorecard, evidence_of
 
 #: Steps of a named feature.
 STEPS = 6
@@ -40,6 +40,16 @@ class Frame:
     edges: list[Row]
     centre: dict[str, Row]
     scale: dict[str, float]
+
+    def compared_as(self, card: Scorecard) -> Frame:
+        """Take a scorecard's comparison of named features; the vectors' scales stay."""
+        features = card.features
+        return replace(
+            self,
+            by_size=np.array([feature.by_size for feature in features]),
+            sd=np.array([feature.sd for feature in features]),
+            edges=[np.array(feature.edges) for feature in features],
+        )
 
     def z(self, features: Features) -> Row:
         """Named features compared with ordinary accounts of the same size, (A, F)."""

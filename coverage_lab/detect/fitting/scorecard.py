@@ -68,6 +68,7 @@ def fit_scorecard(
     archetypes: ArchetypeModel | None = None,
     grown: GrowingAccounts | None = None,
     known: TrainingAccounts | None = None,
+    scales_of: Scorecard | None = None,
 ) -> Scorecard:
     """Fit the score, the archetypes and the calibration.
 
@@ -85,6 +86,9 @@ def fit_scorecard(
         calibrated on the ordinary accounts of `labelled`, and the scorecard has no calibration for looks.
     known : TrainingAccounts, optional
         Without `grown`: ordinary accounts to calibrate p-values on, in place of those of `labelled`.
+    scales_of : Scorecard, optional
+        Compare named features with accounts of their size as this one does. Needed with its `archetypes`,
+        whose weights are of features that are compared so.
 
     Returns
     -------
@@ -105,6 +109,8 @@ def fit_scorecard(
         if len(np.unique(accounts.cluster)) < 2:
             raise ConfigError(f"{side}: expected accounts of at least two clusters of corpora")
     frame = frame_of(benign)
+    if scales_of is not None:
+        frame = frame.compared_as(scales_of)
     held_out = HeldOut.of(scored, frame, parts)
     values = held_out.values(scored)
     scales = _scales(values, scored, parts)
