@@ -493,3 +493,15 @@ def test_csv_row_with_too_many_columns_that_is_not_utf8_is_counted(
     assert all_good(batches)["prompt"].to_pylist() == ["née 🌱"] * 2
     assert sorted(str(row["reason"]) for row in all_bad(batches)) == ["invalid_utf8", "unparsable_row"]
     assert capsys.readouterr().err == ""
+
+
+def test_csv_text_may_hold_any_sign_of_unicode(tmp_path: Path) -> None:
+    """U+FFFF is UTF-8 like any other sign, in a cell and in a column's name."""
+    prompts = ["a\uffff", "\uffffx", "\uffffm\uffff\uffff", "\ufffe", "née \U0010ffff"]
+    rows = "".join(f"a,2026-03-01T12:00:00Z,{prompt}\n" for prompt in prompts).encode()
+    (tmp_path / "a.csv").write_bytes(
+        "account_id,timestamp,text\uffff\n".encode() + rows + b"a,2026-03-01T12:00:00Z,\xff\n"
+    )
+    batches = read(tmp_path, TrafficConfig(columns={"prompt": "text\uffff"}))
+    assert all_good(batches)["prompt"].to_pylist() == prompts
+    assert [row["reason"] for row in all_bad(batches)] == ["invalid_utf8"]

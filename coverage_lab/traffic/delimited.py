@@ -19,14 +19,17 @@ _SEPARATORS: Final = ",;\t|"
 #: A row lies within a block, so that of the first rows must hold a long one.
 _SMALLEST_BLOCK: Final = 2**20
 
-#: What no text holds, in place of bytes that are not UTF-8 while Arrow parts the rows, and those bytes again.
-_NOT_UTF8: Final = "\uffff"
+#: While Arrow parts the rows, `_NOT_UTF8` stands for bytes that are not UTF-8 and `_MARK_ITSELF` for the sign
+#: that both start with, which a text may hold too. So each sign is followed by what it stands for.
+_MARK: Final = "\uffff"
+_NOT_UTF8: Final = _MARK + "x"
+_MARK_ITSELF: Final = _MARK + "m"
 _AGAIN: Final = b"\xff"
 _RAW_BYTES: Final = re.compile("[\udc80-\udcff]+")
 
 
 class _Marked(io.RawIOBase):
-    """A stream whose bytes that are not UTF-8 are `_NOT_UTF8`.
+    """A stream whose bytes that are not UTF-8 are `_NOT_UTF8`, and every `_MARK` is `_MARK_ITSELF`.
 
     Arrow tells of a row with too many columns only where the row is UTF-8, and forgets it otherwise.
     """
@@ -47,7 +50,7 @@ class _Marked(io.RawIOBase):
                 return chunk
             text = self._decoder.decode(chunk, final=not chunk)
             if text or not chunk:
-                return _RAW_BYTES.sub(_NOT_UTF8, text).encode()
+                return _RAW_BYTES.sub(_NOT_UTF8, text.replace(_MARK, _MARK_ITSELF)).encode()
 
     def close(self) -> None:
         """Close the file."""
@@ -77,11 +80,25 @@ def _open(
     )
 
 
+def _unmarked(column: pa.Array) -> pa.Array:
+    """Bytes of a column as the file has them, but for those that are not UTF-8."""
+    raw = column.cast(pa.binary())
+    if not pc.any(pc.match_substring(raw, _MARK.encode())).as_py():
+        return raw
+    raw = pc.replace_substring(raw, _NOT_UTF8.encode(), _AGAIN)
+    return pc.replace_substring(raw, _MARK_ITSELF.encode(), _MARK.encode())
+
+
+def _names(reader: pa.csv.CSVStreamingReader) -> list[str]:
+    """Names of the first line; what is not UTF-8 stays marked, so that names that differ do so still."""
+    return [name.replace(_MARK_ITSELF, _MARK) for name in reader.schema.names]
+
+
 def csv_schema(source: Source) -> pa.Schema:
     """Schema with the names of the first line, all text."""
     text = pa.csv.ConvertOptions(check_utf8=False)
     with _open(source, text, _SMALLEST_BLOCK, []) as reader:
-        return pa.schema([(name, pa.string()) for name in reader.schema.names])
+        return pa.schema([(name, pa.string()) for name in _names(reader)])
 
 
 def csv_batches(
@@ -96,16 +113,14 @@ def csv_batches(
     bad_rows
         Gets the places of rows with another number of columns than the first line.
     """
-    names = csv_schema(source).names
+    with _open(source, pa.csv.ConvertOptions(check_utf8=False), _SMALLEST_BLOCK, []) as reader:
+        names = dict(zip(_names(reader), reader.schema.names, strict=True))
     conversion = pa.csv.ConvertOptions(
         check_utf8=False,
-        column_types={name: pa.string() for name in names},
-        include_columns=list(wanted) if wanted is not None else None,
+        column_types=dict.fromkeys(names.values(), pa.string()),
+        include_columns=[names[name] for name in wanted] if wanted is not None else None,
     )
     with _open(source, conversion, max(limit, _SMALLEST_BLOCK), bad_rows) as reader:
+        shown = _names(reader)
         for batch in reader:
-            columns = [
-                pc.replace_substring(column.cast(pa.binary()), _NOT_UTF8.encode(), _AGAIN)
-                for column in batch.columns
-            ]
-            yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+            yield pa.RecordBatch.from_arrays([_unmarked(column) for column in batch.columns], names=shown)
