@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from coverage_lab.config import TrafficConfig
 from coverage_lab.schema import QUARANTINE, TRAFFIC
 from coverage_lab.traffic import Source, TrafficBatch, flat_lines, read_traffic, reading
+from coverage_lab.traffic.json_values import lines
 from coverage_lab.traffic.shares import Piece
 from coverage_lab.traffic.timestamps import Clock
 
@@ -151,6 +153,9 @@ def told(batches: list[TrafficBatch]) -> tuple[Any, ...]:
 @example(
     lines=[b'{"a":1}{"a":2}', b'{"a":', b"1}"], end=b"\n", last=True, sizes=WIDE, constants={}, seed=None
 )
+@example(
+    lines=[b'{"account_id":"a"}' + b"\r" * LONGEST], end=b"\n", last=True, sizes=WIDE, constants={}, seed=None
+)
 @example(lines=[b'{"session":null}'], end=b"\n", last=True, sizes=WIDE, constants={"session": "s"}, seed=None)
 def test_blocks_give_the_rows_of_lines(
     lines: list[bytes],
@@ -179,6 +184,33 @@ def test_blocks_give_the_rows_of_lines(
             reading._collector(piece, config, clock), reading.open_values(piece.source, config, AS_OF), config
         )
         assert got == told(list(one_by_one))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_read"),
+    [
+        (b"x" * 20 + b"\n", True),
+        (b"x" * 20 + b"\r\n", True),
+        (b"x" * 19 + b"\r\r\n", True),
+        (b"\xef\xbb\xbf" + b"x" * 20 + b"\r\n", True),
+        (b"x" * 20, True),
+        (b"x" * 20 + b"\r\r\n", False),
+        (b"x" * 18 + b"\r" * 30 + b"\n", False),
+        (b"x" * 21 + b"\n", False),
+        (b"x" * 21, False),
+        (b"\xef\xbb\xbf" + b"x" * 21 + b"\n", False),
+    ],
+)
+@pytest.mark.parametrize("after", [b"", b"y\n"])
+def test_a_line_is_too_long_for_blocks_where_it_is_for_lines(
+    line: bytes, is_read: bool, after: bytes
+) -> None:
+    if after and not line.endswith(b"\n"):
+        line += b"\n"
+    one_by_one = list(lines(BytesIO(line + after), 20))
+    assert [found is not None for found in one_by_one] == [is_read, *([True] if after else [])]
+    in_blocks = list(flat_lines.blocks(BytesIO(line + after), 20))
+    assert (in_blocks[0][1] is not None) == is_read
 
 
 @pytest.mark.parametrize("odd", [b"", b'{"account_id":"a","timestamp":1.5,"prompt":"x"}', b"{"])

@@ -17,6 +17,7 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from coverage_lab.traffic.columns import COLUMNS, COUNTS, is_text
+from coverage_lab.traffic.json_values import BYTE_ORDER_MARK, is_within
 
 #: Bytes of lines that are read at once, and of those that are tried again where one among them is odd.
 _BLOCK_BYTES: Final = 2**21
@@ -25,7 +26,6 @@ _PART_BYTES: Final = 2**16
 _FEW_BRACKETS: Final = 1_000
 #: Digits up to which both parsers take a number.
 _FEW_DIGITS: Final = 4_000
-_MARK: Final = b"\xef\xbb\xbf"
 
 
 def blocks(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
@@ -37,14 +37,14 @@ def blocks(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
         About two mebibytes, or `limit` where that is less.
     """
     place, size = 0, min(_BLOCK_BYTES, limit)
-    start = stream.read(len(_MARK)).removeprefix(_MARK)
+    start = stream.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
     while start or (start := stream.read(1)):
         block = start + stream.read(size - len(start))
         start = b""
         end = b"" if block.endswith(b"\n") else stream.readline(limit + 2)
         cut = block.rfind(b"\n") + 1
         last = block[cut:] + end
-        if len(last.rstrip(b"\r\n")) <= limit and (last.endswith(b"\n") or len(last) <= limit):
+        if is_within(last, limit):
             yield place, block + end
             place += block.count(b"\n") + end.count(b"\n")
             continue

@@ -39,6 +39,7 @@ WRAPPERS: Final = frozenset(
         "result",
     }
 )
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BETWEEN: Final = " \t\r\n,[]\x1e\ufeff\0"
 _CHUNK: Final = 2**20
 _SURROGATE_BYTES: Final = range(0xDC80, 0xDD00)
@@ -140,18 +141,25 @@ def _wrapper(text: bytes) -> str | None:
 
 
 def lines(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
-    """Lines without their ends; None for one of more than `limit` bytes, which is never held whole."""
-    first = True
-    while line := stream.readline(limit + 2):
-        if first:
-            line, first = line.removeprefix(b"\xef\xbb\xbf"), False
-        content = line.rstrip(b"\r\n")
-        if len(content) <= limit and (line.endswith(b"\n") or len(line) <= limit):
-            yield content
+    """Lines without their ends; None for one of more than `limit` bytes, which is never held whole.
+
+    An end may have two bytes, and a mark before the first line is no part of it.
+    """
+    mark = BYTE_ORDER_MARK
+    while line := stream.readline(limit + 2 + len(mark)):
+        line, mark = line.removeprefix(mark), b""
+        if is_within(line, limit):
+            yield line.rstrip(b"\r\n")
             continue
         while line and not line.endswith(b"\n"):
             line = stream.readline(2**16)
         yield None
+
+
+def is_within(line: bytes, limit: int) -> bool:
+    """Whether a line, with its end if it has one, has no more than `limit` bytes beside an end of two."""
+    most = limit + 2 if line.endswith(b"\n") else limit
+    return len(line) <= most and len(line.rstrip(b"\r\n")) <= limit
 
 
 def line_values(lines: Iterable[bytes | None], limit: int, first_row: int = 0) -> Iterator[tuple[int, Any]]:
@@ -245,6 +253,6 @@ def _wrapped(stream: IO[bytes], key: str) -> Iterator[tuple[int, Any]]:
 
 
 def _without_mark(stream: IO[bytes]) -> IO[bytes]:
-    if stream.read(3) != b"\xef\xbb\xbf":
+    if stream.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
         stream.seek(0)
     return stream
