@@ -176,6 +176,20 @@ def test_a_measure_is_told_beside_ordinary_accounts_of_its_size():
     assert (reason.pushing, reason.carrying, measure.share) == (1, 1, 1.0)
 
 
+@pytest.mark.parametrize(("value", "shown"), [(-0.02, 0.0), (1.02, 1.0), (0.7, 0.7)])
+def test_a_value_that_noise_brought_out_of_its_bounds_is_told_at_them(value, shown):
+    spec = SPECS[FEATURES.index("opening_repeat")]
+    assert spec.bounds == (0.0, 1.0)
+    edges = (-1.0, -0.5, 0.0, 0.4, 0.8)
+    card, account = with_measure("opening_repeat", value, points=1.0, edges=edges)
+    features = tuple(
+        f.model_copy(update={"points": (1.0, 0.0, 0.0, 0.0, 0.0, 1.0)}) if f.name == spec.name else f
+        for f in card.features
+    )
+    (reason,) = told(card.model_copy(update={"features": features}), account)
+    assert [measure.value for measure in reason.rests_on] == [shown]
+
+
 def test_a_measure_within_the_ordinary_range_is_not_named():
     card, account = with_measure("repeat_share", 0.245, points=1.0, edges=(-1.0, -0.5, 0.0, 0.2, 0.8))
     card = card.model_copy(

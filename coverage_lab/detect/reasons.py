@@ -382,11 +382,11 @@ class _Ranges:
         at = a + b * self._size[i] + c * self._size[i] ** 2
         cuts = (feature.edges[0], feature.edges[len(_SIXTHS) // 2], feature.edges[-1])
         told = spec.inverse(np.array([value, *(at + feature.sd * z for z in cuts)]))
-        low, middle, high = (min(max(float(x), spec.bounds[0]), spec.bounds[1]) for x in told[1:])
+        value, low, middle, high = (min(max(float(x), spec.bounds[0]), spec.bounds[1]) for x in told)
         return RestsOn(
             name=spec.name,
             share=share,
-            value=float(told[0]),
+            value=value,
             ordinary_low=low,
             ordinary_median=middle,
             ordinary_high=high,
