@@ -421,6 +421,13 @@ MISSHAPEN = {
     "unknown_key_that_is_text": (one(**{SECRET: 1}), f"accounts.0.prompts.0: unknown key; {KNOWN}"),
 }
 
+# The decoder leaves the place out where it is the body, so a key can pretend to be one.
+for key in (".prompts[0].x", "x` - at `$.accounts[0].prompts[0].prompt", "` - at `$.a.b.c.d"):
+    MISSHAPEN[f"unknown_key_like_a_place {key}"] = (
+        {**one(), key: 1},
+        "body: unknown key; known are accounts",
+    )
+
 REFUSED |= {name: (body(raw), 422, "invalid_request", said) for name, (raw, said) in MISSHAPEN.items()}
 
 

@@ -598,6 +598,26 @@ def test_a_stop_answers_what_is_queued_and_finishes_what_is_judged():
     run_held(app, encoder, scenario)
 
 
+def test_a_stop_goes_on_where_a_bodys_time_is_just_over():
+    desk = an_app().state.desk
+
+    async def stopped(waiting: asyncio.Timeout) -> None:
+        async with asyncio.timeout(0) as firing:
+            try:
+                await asyncio.sleep(10)
+            finally:
+                desk._reading |= {firing, waiting}
+                desk.stop()
+
+    async def scenario() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(60) as waiting:
+                await stopped(waiting)
+        assert waiting.when() <= asyncio.get_running_loop().time()
+
+    asyncio.run(scenario())
+
+
 def test_what_is_not_done_when_the_grace_is_over_is_answered_too():
     app, encoder = held()
 
@@ -826,6 +846,19 @@ def test_the_docs_page_needs_no_network_and_no_script():
     assert page.loads == ["data:,"]
     assert "@import" not in response.text
     assert "url(" not in response.text
+
+
+def test_the_docs_page_is_made_once(monkeypatch):
+    made = []
+
+    def page(schema):
+        made.append(schema["info"]["title"])
+        return "the page"
+
+    monkeypatch.setattr("coverage_lab.service.app.docs_page", page)
+    app = an_app()
+    assert [call(app, "GET", "/docs").text for _ in range(2)] == ["the page"] * 2
+    assert made == ["coverage-lab"]
 
 
 def test_the_docs_page_shows_all_routes_models_and_fields():

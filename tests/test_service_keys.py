@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import stat
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -28,20 +30,22 @@ def file(tmp_path):
     return tmp_path / "keys.json"
 
 
-def ask(app, key: str, path: str = "/v1/score") -> httpx.Response:
+def ask(app, key: str, path: str = "/v1/score", content: bytes | None = None) -> httpx.Response:
     async def once() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             headers = {"authorization": f"Bearer {key}"}
             if path == "/v1/score":
-                return await http.post(path, json=BODY, headers=headers)
+                headers["content-type"] = "application/json"
+                sent = json.dumps(BODY).encode() if content is None else content
+                return await http.post(path, content=sent, headers=headers)
             return await http.get(path, headers=headers)
 
     return asyncio.run(once())
 
 
-def an_app(ring: KeyRing, audit: AuditLog | None = None):
-    scoring = Scoring(a_judge(scorecard=False), TrafficConfig(), ServiceConfig(), threads=1)
+def an_app(ring: KeyRing, audit: AuditLog | None = None, **limits):
+    scoring = Scoring(a_judge(scorecard=False), TrafficConfig(), ServiceConfig(**limits), threads=1)
     return create_app(scoring, keys=ring, audit=audit)
 
 
@@ -80,6 +84,25 @@ def test_a_key_that_can_not_be_is_refused_and_nothing_is_written(file, name, sco
     with pytest.raises(ConfigError, match="new key"):
         new_key(file, name, scopes)
     assert not file.exists()
+
+
+def test_changes_at_once_are_all_kept(file):
+    """Each name is added, and the first key revoked, while the others are at it."""
+    new_key(file, "first", ["score"])
+    first = read_keys(file)[0].id
+    names = [f"caller-{number}" for number in range(12)]
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        made = [pool.submit(new_key, file, name, ["score"]) for name in names]
+        made.insert(6, pool.submit(revoke_key, file, first))
+    for one in made:
+        one.result()
+    assert sorted(key.name for key in read_keys(file)) == sorted(names)
+
+
+def test_a_key_file_in_no_folder_is_one_clear_message(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no folder .*missing; make it first"):
+        new_key(tmp_path / "missing" / "keys.json", "a", ["score"])
+    assert not (tmp_path / "missing").exists()
 
 
 def test_a_key_is_for_its_scopes_only(file):
@@ -127,6 +150,94 @@ def test_who_asked_about_whom_is_written_down_without_text(file, tmp_path):
     assert SECRET not in log.read_text()
     assert key not in log.read_text()
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(("content", "status"), [(b"{", 400), (b"[]", 422), (b" " * 65, 413)])
+def test_a_refused_request_with_a_right_key_is_written_down_too(file, tmp_path, content, status):
+    log = tmp_path / "audit.jsonl"
+    key = new_key(file, "batch", ["score"])
+    app = an_app(KeyRing(file=file), AuditLog(log), max_body_bytes=64)
+    assert ask(app, key, content=content).status_code == status
+    line = json.loads(log.read_text())
+    assert (line["key"], line["accounts"], line["status"]) == ("batch", [], status)
+
+
+def test_a_key_without_the_scope_is_written_down_too(file, tmp_path):
+    log = tmp_path / "audit.jsonl"
+    key = new_key(file, "prometheus", ["metrics"])
+    assert ask(an_app(KeyRing(file=file), AuditLog(log)), key).status_code == 403
+    line = json.loads(log.read_text())
+    assert (line["key"], line["accounts"], line["status"]) == ("prometheus", [], 403)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(RuntimeError("a fault"), 500), (asyncio.CancelledError(), 0)],
+    ids=["fault", "given_up"],
+)
+def test_a_request_without_an_answer_is_not_written_down_as_answered(
+    file, tmp_path, monkeypatch, fault, told
+):
+    async def fails(*_args):
+        raise fault
+
+    log = tmp_path / "audit.jsonl"
+    key = new_key(file, "batch", ["score"])
+    app = an_app(KeyRing(file=file), AuditLog(log))
+    monkeypatch.setattr(app.state.desk, "_worked_on", fails)
+    if told:
+        assert ask(app, key).status_code == told
+    else:
+        with pytest.raises((asyncio.CancelledError, CancelledError)):
+            ask(app, key)
+    line = json.loads(log.read_text())
+    assert (line["accounts"], line["status"]) == (["acct-7"], told)
+
+
+def test_an_audit_log_that_was_there_is_closed_to_others(tmp_path):
+    log = tmp_path / "audit.jsonl"
+    log.write_text("{}\n")
+    log.chmod(0o644)
+    AuditLog(log)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert log.read_text() == "{}\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+def test_no_score_is_given_while_the_audit_log_can_not_be_written(file, caplog):
+    key = new_key(file, "batch", ["score"])
+    app = an_app(KeyRing(file=file), AuditLog(Path("/dev/full")))
+    refused = ask(app, key)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_audit")
+    assert refused.headers["retry-after"] == "30"
+    assert "the audit log can't be written (No space left on device)" in caplog.text
+    assert ask(app, key, content=b"{").status_code == 400, "other refusals stay what they are"
+
+
+def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path, monkeypatch):
+    class Full:
+        def write(self, line: bytes) -> int:
+            return real.write(line[:5])
+
+    log = AuditLog(tmp_path / "audit.jsonl")
+    asked = {"request_id": "r", "key": "k", "address": "a", "accounts": [], "status": 200}
+    real = log._file
+    monkeypatch.setattr(log, "_file", Full())
+    with pytest.raises(OSError, match="No space left"):
+        log.asked(**asked)
+    monkeypatch.setattr(log, "_file", real)
+    log.asked(**asked)
+    cut, whole = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert len(cut) == 5
+    assert json.loads(whole)["key"] == "k"
+
+
+def test_wrong_keys_are_counted_by_network_as_connections_are():
+    throttle = Throttle(clock=lambda: 0.0)
+    assert [throttle.wrong(f"2001:db8::{host:x}") for host in range(10)] == [0.0] * 10
+    assert throttle.wrong("2001:db8::ffff") == 6.0
+    assert throttle.wrong("2001:db8:0:1::1") == 0.0
+    assert throttle.wrong("::ffff:192.0.2.1") == throttle.wrong("192.0.2.2") == 0.0
 
 
 def test_wrong_keys_are_free_again_after_a_while():

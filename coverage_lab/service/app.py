@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any, Final
@@ -19,12 +22,14 @@ from coverage_lab.service.answer import Health, Readiness, ScoreResponse
 from coverage_lab.service.docs import docs_page
 from coverage_lab.service.gate import Gate, Note, note_of
 from coverage_lab.service.keys import Key, KeyRing, Throttle
-from coverage_lab.service.logs import AuditLog
+from coverage_lab.service.logs import AuditLog, event
 from coverage_lab.service.metrics import CONTENT_TYPE, Metrics
 from coverage_lab.service.refusal import ErrorAnswer, RefusalError
 from coverage_lab.service.request import AskedAccount, ScoreRequest, parse_request
 from coverage_lab.service.scoring import Scoring
 from coverage_lab.service.work import Work, WorkQueue, busy, stopping
+
+_log = logging.getLogger(__name__)
 
 _DESCRIPTION: Final = (
     "Is this account using the model, or harvesting it? Send an account's prompts, get the score, verdict "
@@ -43,7 +48,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         421: "`misdirected`: the service is not known by this `Host`.",
         422: "`invalid_request`: the JSON has another structure; the message names the field.",
         500: "`internal`: a fault of the service; its log says where.",
-        503: "`busy`, `too_late` or `stopping`: try again after `Retry-After` seconds.",
+        503: "`busy`, `too_late`, `no_audit` or `stopping`: try again after `Retry-After` seconds.",
     }.items()
 }
 _LOCKED: Final[dict[int | str, dict[str, Any]]] = {
@@ -64,6 +69,7 @@ _BODY: Final = {
 _SMALL_BODY: Final = 64 * 1024
 #: How long the answer to a wrong key is held back once an address has sent many.
 _HELD_BACK_SECONDS: Final = 1.0
+_AUDIT_AGAIN_SECONDS: Final = 30.0
 
 
 def create_app(
@@ -129,8 +135,12 @@ def create_app(
         metrics.waiting_prompts.set(prompts)
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
+    @functools.cache
+    def page() -> bytes:
+        return docs_page(app.openapi()).encode()
+
     async def docs() -> Response:
-        return Response(docs_page(app.openapi()), media_type="text/html")
+        return Response(page(), media_type="text/html")
 
     locked: dict[int | str, dict[str, Any]] = _LOCKED if keys else {}
     misdirected: dict[int | str, dict[str, Any]] = {421: _REFUSALS[421]}
@@ -178,6 +188,11 @@ class Doorkeeper:
         self._metrics = metrics
         self._throttle = Throttle()
 
+    @property
+    def lets_anybody_in(self) -> bool:
+        """Whether no key is asked for."""
+        return not self._keys
+
     async def check(self, request: Request, scope: str) -> Key:
         """Return whose key a request has.
 
@@ -187,7 +202,7 @@ class Doorkeeper:
             401: no key or a wrong one. 403: not for this. 429: one of many wrong keys from this address. A
             right key is let in whatever its address sent before.
         """
-        if not self._keys:
+        if self.lets_anybody_in:
             return Key("", frozenset({scope}))
         note = note_of(request.scope)
         given = request.headers.get("authorization", "")
@@ -236,7 +251,9 @@ class _Desk:
         self.queue.stop()
         now = asyncio.get_running_loop().time()
         for timer in self._reading:
-            timer.reschedule(now)
+            # One that is just firing can't be moved; it refuses its body by itself.
+            with contextlib.suppress(RuntimeError):
+                timer.reschedule(now)
 
     async def answer(self, request: Request) -> bytes:
         """Answer a request.
@@ -246,8 +263,43 @@ class _Desk:
         RefusalError
             It is not answered.
         """
-        key = await self.doorkeeper.check(request, "score")
         note = note_of(request.scope)
+        accounts: list[str] = []
+        try:
+            answer = await self._answered(request, note, accounts)
+        except BaseException as error:
+            self._audited(note, accounts, _status_of(error))
+            raise
+        if not self._audited(note, accounts, 200):
+            # A score that nobody can find out about later is not given.
+            raise busy(503, "no_audit", "the audit log can't be written", _AUDIT_AGAIN_SECONDS)
+        return answer
+
+    def _audited(self, note: Note, accounts: list[str], status: int) -> bool:
+        """Write down who asked; False where that failed. Callers without a right key asked about nobody."""
+        if self._audit is None or not (note.key or self.doorkeeper.lets_anybody_in):
+            return True
+        try:
+            self._audit.asked(
+                request_id=note.request_id,
+                key=note.key,
+                address=note.address,
+                accounts=accounts,
+                status=status,
+            )
+        except OSError as error:
+            event(
+                _log,
+                logging.ERROR,
+                f"the audit log can't be written ({error.strerror})",
+                request_id=note.request_id,
+            )
+            return False
+        return True
+
+    async def _answered(self, request: Request, note: Note, names: list[str]) -> bytes:
+        """Answer, and add the accounts that are asked about to `names` once they are known."""
+        key = await self.doorkeeper.check(request, "score")
         if self.queue.stopping:
             raise stopping()
         declared = _declared(request, self._limits)
@@ -259,23 +311,10 @@ class _Desk:
             started = self._stage(note, "read", started)
             accounts = await self._decoded(bytes(body.content))
             body.content.clear()
+            names += [account.account_id for account in accounts]
             note.fields |= {"accounts": len(accounts), "prompts": sum(len(one.rows) for one in accounts)}
             self._stage(note, "decode", started)
-            status = 200
-            try:
-                return await self._worked_on(request, accounts, key.name, note)
-            except RefusalError as error:
-                status = error.status
-                raise
-            finally:
-                if self._audit is not None:
-                    self._audit.asked(
-                        request_id=note.request_id,
-                        key=note.key,
-                        address=note.address,
-                        accounts=[account.account_id for account in accounts],
-                        status=status,
-                    )
+            return await self._worked_on(request, accounts, key.name, note)
         finally:
             body.release()
 
@@ -390,6 +429,13 @@ class _Body:
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _status_of(error: BaseException) -> int:
+    """What a request is answered that ended so; 0 for one that is given up without an answer."""
+    if isinstance(error, RefusalError):
+        return error.status
+    return 500 if isinstance(error, Exception) else 0
 
 
 def _gone_refusal() -> RefusalError:

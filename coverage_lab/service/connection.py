@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import time
 from http import HTTPStatus
@@ -17,6 +16,7 @@ from typing import Any, ClassVar, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from coverage_lab.config import ServiceConfig
+from coverage_lab.service.address import network
 from coverage_lab.service.metrics import Metrics
 from coverage_lab.service.refusal import RefusalError
 
@@ -116,7 +116,7 @@ class Connection(HttpToolsProtocol):
         self._send_timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self.idle_since: float | None = time.monotonic()
-        self._address = _network(self.client[0] if self.client else "local")
+        self._address = network(self.client[0] if self.client else "local")
         found = transport.get_extra_info("socket")
         if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
             # asyncio leaves it out for sockets it did not make itself: 40 ms on each answer of two packets.
@@ -291,14 +291,3 @@ def _check_head(headers: list[tuple[bytes, bytes]], version: str) -> None:
         raise ValueError("expected Content-Length or one chunked Transfer-Encoding")
     if names.count(b"content-length") > 1:
         raise ValueError("expected one Content-Length")
-
-
-def _network(address: str) -> str:
-    """What counts as one address: IPv6 hands out whole /64."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if found.version == 6 and found.ipv4_mapped is None:
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found.ipv4_mapped or found) if found.version == 6 else str(found)

@@ -13,17 +13,20 @@ import os
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from coverage_lab.config import one_line
 from coverage_lab.errors import ConfigError
 from coverage_lab.files.atomic import whole_file
+from coverage_lab.service.address import network
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ KEYS_OF_A_NAME: Final = 2
 
 _PREFIX: Final = "cl_"
 _LOOK_SECONDS: Final = 1.0
+_LOCK_SECONDS: Final = 10.0
 #: Wrong keys of one address before they are slowed down, and how soon one more is free again.
 _WRONG_KEYS: Final = 10
 _FREE_AGAIN_SECONDS: Final = 6.0
@@ -82,6 +86,24 @@ def read_keys(path: Path) -> tuple[KeyRecord, ...]:
         raise ConfigError(f"keys {path}: not a key file: {one_line(error)}") from None
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other changes of a key file waiting: of two at once, one would undo the other."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"keys {path}: there is no folder {path.parent}; make it first")
+    lock = FileLock(path.with_name(path.name + ".lock"), timeout=_LOCK_SECONDS, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"keys {path}: another command is changing it; try again") from None
+    except OSError as error:
+        raise ConfigError(f"keys {path}: can't be changed ({error.strerror})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _write_keys(path: Path, keys: Iterable[KeyRecord]) -> None:
     text = json.dumps({"keys": [key.model_dump(mode="json") for key in keys]}, indent=2) + "\n"
     with whole_file(path) as temporary:
@@ -95,14 +117,9 @@ def new_key(path: Path, name: str, scopes: Iterable[str]) -> str:
     Raises
     ------
     ConfigError
-        A name or scope that can't be, two keys of this name already, a file that is no key file.
+        A name or scope that can't be, two keys of this name already, a file that is no key file or that
+        another command is changing.
     """
-    keys = read_keys(path) if path.exists() else ()
-    if sum(key.name == name for key in keys) >= KEYS_OF_A_NAME:
-        raise ConfigError(
-            f"--name {name}: it has {KEYS_OF_A_NAME} keys already; revoke one first "
-            "(`coverage-lab service key revoke`)"
-        )
     key = _PREFIX + secrets.token_urlsafe(32)
     try:
         record = KeyRecord.model_validate(
@@ -115,7 +132,14 @@ def new_key(path: Path, name: str, scopes: Iterable[str]) -> str:
         )
     except ValidationError as error:
         raise ConfigError(f"new key: {one_line(error)}") from None
-    _write_keys(path, (*keys, record))
+    with _alone(path):
+        keys = read_keys(path) if path.exists() else ()
+        if sum(one.name == name for one in keys) >= KEYS_OF_A_NAME:
+            raise ConfigError(
+                f"--name {name}: it has {KEYS_OF_A_NAME} keys already; revoke one first "
+                "(`coverage-lab service key revoke`)"
+            )
+        _write_keys(path, (*keys, record))
     return key
 
 
@@ -125,13 +149,16 @@ def revoke_key(path: Path, key_id: str) -> KeyRecord:
     Raises
     ------
     ConfigError
-        The file has no key of this id.
+        The file has no key of this id, or another command is changing it.
     """
-    keys = read_keys(path)
-    gone = [key for key in keys if key.id == key_id]
-    if not gone:
-        raise ConfigError(f"key {key_id!r:.40}: not in {path}; `coverage-lab service key list` shows the ids")
-    _write_keys(path, [key for key in keys if key.id != key_id])
+    with _alone(path):
+        keys = read_keys(path)
+        gone = [key for key in keys if key.id == key_id]
+        if not gone:
+            raise ConfigError(
+                f"key {key_id!r:.40}: not in {path}; `coverage-lab service key list` shows the ids"
+            )
+        _write_keys(path, [key for key in keys if key.id != key_id])
     return gone[0]
 
 
@@ -249,7 +276,11 @@ class Throttle:
         self._seen: OrderedDict[str, tuple[float, float]] = OrderedDict()  # wrong keys, and when
 
     def wrong(self, address: str) -> float:
-        """Count a wrong key; seconds until the next is free, 0 where it was one of the free ones."""
+        """Count a wrong key; seconds until the next is free, 0 where it was one of the free ones.
+
+        Addresses of one network (IPv6: a /64) count as one.
+        """
+        address = network(address)
         now = self._clock()
         before, at = self._seen.pop(address, (0.0, now))
         count = max(0.0, before - (now - at) / _FREE_AGAIN_SECONDS) + 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,24 +58,34 @@ class AuditLog:
     Parameters
     ----------
     path : Path
-        Appended to; only its owner may read it.
+        Appended to; only its owner may read it, also where it was there before.
 
     Raises
     ------
     ConfigError
-        It can't be written to.
+        It can't be written to, or is not ours to close to others.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             path.touch(mode=0o600)
-            self._file = path.open("a", encoding="utf-8")
+            # Unbuffered: what could not be written must not come out with a later line.
+            self._file = path.open("ab", buffering=0)
+            if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                os.fchmod(self._file.fileno(), 0o600)
         except OSError as error:
             raise ConfigError(f"service.audit {path}: can't be written ({error.strerror})") from error
+        self._torn = False
 
     def asked(self, *, request_id: str, key: str, address: str, accounts: list[str], status: int) -> None:
-        """Add a line; it is with the operating system when this returns."""
-        line = {
+        """Add a line; it is with the operating system when this returns.
+
+        Raises
+        ------
+        OSError
+            It could not be written whole: the disk is full.
+        """
+        fields = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "request_id": request_id,
             "key": key,
@@ -80,5 +93,9 @@ class AuditLog:
             "status": status,
             "accounts": accounts,
         }
-        self._file.write(json.dumps(line, ensure_ascii=True) + "\n")
-        self._file.flush()
+        line = (b"\n" if self._torn else b"") + json.dumps(fields, ensure_ascii=True).encode() + b"\n"
+        written = self._file.write(line)
+        if written < len(line):
+            self._torn = self._torn or written > 0
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._torn = False

@@ -47,6 +47,11 @@ _HALF_A_PAIR: Final = re.compile(
 )
 _MOST_HALVES: Final = 10_000
 _REPLACEMENT: Final = "\ufffd"
+#: Where the decoder says that a value is; told after the client's own words, so nothing else is a place.
+_PLACE: Final = re.compile(
+    r" - at `\$(\.accounts(?:\[\d+\](?:\.account_id|\.prompts(?:\[\d+\](\.[a-z_]+)?)?)?)?)`\Z"
+)
+_UNKNOWN_KEY: Final = "Object contains unknown field `"
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _KIND: Final = {"object": "an object", "array": "a list", "str": "text"}
 
@@ -240,10 +245,11 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise RefusalError(400, "invalid_json", "body is nested too deeply") from None
     except msgspec.ValidationError as error:
         told = str(error)
-        if re.search(r"\.prompts\[\d+\]\.\w+`$", told):
-            _check_utf8(body)
-            raise _OddValueError from None
         _check_utf8(body)
+        place = _PLACE.search(told)
+        # The second decoder takes any value, so what it refuses is refused for good.
+        if decoder is _PLAIN and place and place[2] and not told.startswith(_UNKNOWN_KEY):
+            raise _OddValueError from None
         raise RefusalError(422, "invalid_request", _structure_problem(told)) from None
     except msgspec.DecodeError as error:
         told = str(error)
@@ -251,8 +257,8 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         # The decoder's words for half a pair depend on where it is.
         if _HALF_A_PAIR.search(body):
             raise _HalfAPairError from None
-        place = re.search(r"\(byte \d+\)$", told)
-        where = place[0] if place else "(it ends too early)"
+        found = re.search(r"\(byte \d+\)$", told)
+        where = found[0] if found else "(it ends too early)"
         raise RefusalError(400, "invalid_json", f"body is not JSON {where}") from None
     _check_utf8(body)
     raise RefusalError(400, "invalid_json", "body is not UTF-8")
@@ -275,13 +281,16 @@ def _without_halves(body: bytes) -> bytes:
 
 def _structure_problem(told: str) -> str:
     """The decoder's words in ours: where, and what was expected. A key is named where it looks like one."""
-    said, at, path = told.rpartition(" - at `$")
-    said, path = (said, path) if at else (told, "")
+    place = _PLACE.search(told)
+    if place and place[2] and told.startswith(_UNKNOWN_KEY):
+        place = None  # a value has no keys, so the key itself looks like a place
+    said, path = (told[: place.start()], place[1]) if place else (told, "")
     steps = re.findall(r"\.(\w+)|\[(\d+)\]", path)
     where = ".".join(name or number for name, number in steps) or "body"
-    if found := re.fullmatch(r"Object contains unknown field `(.*)`", said, re.S):
-        named = f" '{found[1]}'" if _PLAIN_NAME.fullmatch(found[1]) else ""
-        level = len([1 for name, _ in steps if name])
+    if said.startswith(_UNKNOWN_KEY):
+        name = said.removeprefix(_UNKNOWN_KEY).removesuffix("`")
+        named = f" '{name}'" if _PLAIN_NAME.fullmatch(name) else ""
+        level = len([1 for step, _ in steps if step])
         known = ", ".join(list(_KNOWN.values())[level])
         return f"{where}: unknown key{named}; known are {known}"
     if found := re.fullmatch(r"Object missing required field `(\w+)`", said):
