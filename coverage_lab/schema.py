@@ -733,15 +733,15 @@ _CAMPAIGNS = (
         "overlap",
         pa.float64(),
         "how alike two members ask on average, in the half of the prompts that had no part in finding them: "
-        "1 = shares of one source, 0 = nothing in common beyond the traffic. Freed of the luck of few "
-        "prompts, so it may come out a little above 1",
+        "1 = shares of one source, 0 = nothing in common beyond the traffic; clipped to -1..1",
     ),
     _required("content_overlap", pa.float64(), "the same of what the prompts are about"),
     _required("opening_overlap", pa.float64(), "the same of the words that they open with"),
     _required(
         "link_p",
         pa.float64(),
-        "share of random groups of as many accounts of the run with as large an `overlap`, 0..1",
+        "share of random groups of as many accounts with as large an `overlap`, 0..1; of accounts of the run "
+        "with prompts enough to be in a group",
     ),
     _required(
         "shared_texts", pa.float64(), "share of their different texts that more than one member sent, 0..1"

@@ -238,24 +238,68 @@ def test_shares_of_one_source_are_found_among_strangers():
     for i in planted:
         directions[i] = directions[3]
     sketches = sketches_of(drawn_states(directions, [80] * 40, rng=rng))
-    groups = propose_groups(sketches.first, least=3, most=100)
+    among = sketches.comparable()
+    groups = propose_groups(sketches.first, among, least=3, most=100)
     assert planted in [group.tolist() for group in groups]
-    link = LinkTest(sketches.second).test(np.array(planted))
+    link = LinkTest(sketches.second, among).test(np.array(planted))
     assert link.p_value == 1 / 1000
     assert link.overlap == pytest.approx(1, abs=0.1)
     assert link.accounts_at_least == 6
-    assert propose_groups(sketches.first, least=7, most=100) == [group for group in groups if len(group) >= 7]
-    again = propose_groups(sketches.first, least=3, most=100)
+    assert propose_groups(sketches.first, among, least=7, most=100) == [
+        group for group in groups if len(group) >= 7
+    ]
+    again = propose_groups(sketches.first, among, least=3, most=100)
     assert [group.tolist() for group in again] == [group.tolist() for group in groups]
 
 
 def test_link_p_of_random_groups_is_no_smaller_than_chance():
     rng = np.random.default_rng(6)
     sketches = sketches_of(drawn_states(unrelated(60, rng), [40] * 60, rng=rng))
-    test = LinkTest(sketches.second)
-    p = [test.test(np.sort(rng.choice(60, 5, replace=False))).p_value for _ in range(300)]
+    among = sketches.comparable()
+    test = LinkTest(sketches.second, among)
+    p = [test.test(np.sort(rng.choice(among, 5, replace=False))).p_value for _ in range(300)]
     for level in (0.05, 0.2, 0.5):
         assert np.mean(np.array(p) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 300)
+
+
+@pytest.mark.parametrize("kind", ["one prompt", "one text"])
+def test_link_p_is_no_smaller_among_accounts_that_can_be_in_no_group(kind):
+    """Such accounts overlap with nobody: beside them any other group would look linked."""
+    rng = np.random.default_rng(12)
+    many, tiny = 60, 540
+    times = 1 if kind == "one prompt" else 30
+    digests = [rng.integers(0, 2**63, 40).astype(np.uint64) for _ in range(many)]
+    digests += [np.full(times, text) for text in rng.integers(0, 2**63, tiny).astype(np.uint64)]
+    states = drawn_states(unrelated(many + tiny, rng), [40] * many + [times] * tiny, rng=rng, digests=digests)
+    sketches = sketches_of(states)
+    among = sketches.comparable()
+    assert 50 < len(among) <= many
+    assert among.max() < many
+    test = LinkTest(sketches.second, among)
+    p = np.array([test.test(np.sort(rng.choice(among, 5, replace=False))).p_value for _ in range(200)])
+    for level in (0.01, 0.05, 0.2):
+        assert np.mean(p <= level) <= level + 3 * np.sqrt(level * (1 - level) / 200)
+    with pytest.raises(ValueError, match=rf"group: .*\[{many}\]"):
+        test.test(np.array([among[0], many]))
+
+
+def test_a_group_of_all_accounts_is_as_alike_as_itself_in_any_order():
+    rng = np.random.default_rng(13)
+    sketches = sketches_of(drawn_states(unrelated(20, rng), [50] * 20, rng=rng))
+    assert LinkTest(sketches.second, np.arange(20)).test(np.arange(20)).p_value == 1
+
+
+def test_shown_overlaps_lie_between_minus_one_and_one():
+    """Two prompts an account leave its length to luck."""
+    rng = np.random.default_rng(14)
+    first = unrelated(1, rng)[0]
+    directions = [first] * 6 + [-first] * 6
+    sketches = sketches_of(drawn_states(directions, [4] * 12, rng=rng))
+    among = np.flatnonzero(sketches.second.prompts > 1)
+    test = LinkTest(sketches.second, among)
+    links = [test.test(np.array(group)) for group in itertools.combinations(among.tolist(), 2)]
+    told = np.array([[link.overlap, *link.by_kind.values(), *link.member_overlap] for link in links])
+    assert np.abs(told).max() == 1
 
 
 def test_the_half_that_proposes_has_no_part_in_the_test():
@@ -265,9 +309,10 @@ def test_the_half_that_proposes_has_no_part_in_the_test():
     states = drawn_states(directions, [60] * 60, rng=rng)
     alike = drawn_states([directions[0]] * 60, [60] * 60, rng=rng)
     first = replace(sketches_of(states), first=sketches_of(alike).first).first
-    groups = [g for g in propose_groups(first, least=3, most=60) if len(g) >= 3]
+    sketches = sketches_of(states)
+    groups = propose_groups(first, sketches.comparable(), least=3, most=60)
     assert groups
-    test = LinkTest(sketches_of(states).second)
+    test = LinkTest(sketches.second, sketches.comparable())
     assert np.median([test.test(group).p_value for group in groups]) > 0.05
 
 

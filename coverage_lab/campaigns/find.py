@@ -65,8 +65,8 @@ def find_campaigns(
     """Find the campaigns among accounts.
 
     1. The first half of the prompts proposes groups of accounts that are alike.
-    2. The second half tests each against random groups of as many accounts; `link_q` bounds the share of
-       groups that are alike by chance.
+    2. The second half tests each against random groups of as many accounts that could have been proposed too;
+       `link_q` bounds the share of groups that are alike by chance.
     3. What is linked is judged as one account, by the detector and its calibration at that size.
     4. One that covers ground as harvests do, and that nothing else explains, is a campaign.
 
@@ -87,11 +87,12 @@ def find_campaigns(
     FoundCampaigns
         The same for the same accounts, however they were cut.
     """
-    proposed = propose_groups(sketches.first, least=config.min_accounts, most=config.max_accounts)
+    among = sketches.comparable()
+    proposed = propose_groups(sketches.first, among, least=config.min_accounts, most=config.max_accounts)
     proposed = [group for group in proposed if sketches.prompts[group].sum() >= config.min_prompts]
     if not proposed:
         return FoundCampaigns.none()
-    test = LinkTest(sketches.second)
+    test = LinkTest(sketches.second, among)
     links = [test.test(group) for group in proposed]
     link_q = adjusted_p(np.array([link.p_value for link in links]))
     judged = []

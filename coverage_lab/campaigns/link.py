@@ -15,6 +15,8 @@ from coverage_lab.campaigns.sketch import KINDS, Half
 DRAWS = 999
 #: Members of a random group at most. A larger group's overlap varies less, so this errs to the safe side.
 MOST_DRAWN = 50
+#: How far rounding moves an overlap: the same accounts summed in another order are as alike.
+ROUNDING = 1e-9
 #: Confidence of the lower bound on members.
 MEMBERS_ALPHA = 0.05
 
@@ -26,15 +28,17 @@ class Link:
     Attributes
     ----------
     overlap : float
-        Mean overlap of its pairs, over `KINDS`: 1 = shares of one source, 0 = nothing in common.
+        Mean overlap of its pairs, over `KINDS`: 1 = shares of one source, 0 = nothing in common. Clipped to
+        [−1, 1], which the luck of few prompts may leave; p-values are of what it was before.
     by_kind : dict
-        The same of each kind.
+        The same of each kind, clipped too.
     p_value : float
-        Share of random groups of as many accounts that overlap as much, the group itself among them.
+        Share of random groups of as many comparable accounts that overlap as much, the group itself among
+        them.
     member_overlap : float64 (k,)
-        Of each member with the others.
+        Of each member with the others, clipped too.
     member_p : float64 (k,)
-        Share of the accounts outside that overlap as much with the group, the member itself among them.
+        Share of the comparable accounts outside that overlap as much with the group, the member itself among them.
     accounts_at_least : int
         Members truly alike, with 95% confidence (closed testing).
     """
@@ -54,41 +58,62 @@ class LinkTest:
     ----------
     half : Half
         The second half, of all accounts.
+    among : int64 (U,)
+        Places of the accounts that a group could be made of: `Sketches.comparable`. Groups are compared with
+        these alone. Accounts of one prompt overlap with nobody, and would make any group look linked.
     """
 
-    def __init__(self, half: Half) -> None:
-        self._scaled = [half.means(kind).scaled() for kind in KINDS]
-        self._having = np.flatnonzero(half.prompts > 0)
+    def __init__(self, half: Half, among: NDArray[np.int64]) -> None:
+        mine = half.at(among)
+        self._scaled = [mine.means(kind).scaled() for kind in KINDS]
+        self._row = np.full(len(half.prompts), -1, np.int64)
+        self._row[among] = np.arange(len(among))
         self._null: dict[int, NDArray[np.float64]] = {}
 
     def test(self, group: NDArray[np.int64]) -> Link:
-        """Test a group that was proposed by other prompts; the same group gives the same answer."""
-        overlap = mean_overlap(self._scaled, group)
-        null = self._random_overlaps(min(len(group), MOST_DRAWN))
-        with_group = overlap_with_members(self._scaled, group)
+        """Test a group that was proposed by other prompts; the same group gives the same answer.
+
+        Raises
+        ------
+        ValueError
+            A member is none of the accounts that a group could be made of.
+        """
+        rows = self._row[group]
+        if (rows < 0).any():
+            raise ValueError(
+                f"group: expected places of comparable accounts, got {group[rows < 0].tolist()}; "
+                "make groups of `among` only"
+            )
+        overlap = mean_overlap(self._scaled, rows)
+        null = self._random_overlaps(min(len(rows), MOST_DRAWN))
+        with_group = overlap_with_members(self._scaled, rows)
         outside = np.ones(len(with_group), np.bool_)
-        outside[group] = False
+        outside[rows] = False
         others = np.sort(with_group[outside])
-        mine = with_group[group]
+        mine = with_group[rows]
         as_high = len(others) - np.searchsorted(others, mine, side="left")
         member_p = (1 + as_high) / (len(others) + 1)
         return Link(
-            overlap=overlap,
+            overlap=_clipped(overlap),
             by_kind={
-                kind: mean_overlap([scaled], group) for kind, scaled in zip(KINDS, self._scaled, strict=True)
+                kind: _clipped(mean_overlap([scaled], rows))
+                for kind, scaled in zip(KINDS, self._scaled, strict=True)
             },
-            p_value=float(1 + (null >= overlap).sum()) / (len(null) + 1),
-            member_overlap=mine,
+            p_value=float(1 + (null >= overlap - ROUNDING).sum()) / (len(null) + 1),
+            member_overlap=np.clip(mine, -1.0, 1.0),
             member_p=member_p,
             accounts_at_least=members_at_least(member_p, alpha=MEMBERS_ALPHA),
         )
 
     def _random_overlaps(self, size: int) -> NDArray[np.float64]:
-        """Mean overlap of random groups of `size` accounts of the traffic, drawn once a size."""
+        """Mean overlap of random groups of `size` comparable accounts, drawn once a size."""
         if size not in self._null:
             rng = np.random.default_rng(size)
-            drawn = (
-                rng.choice(self._having, min(size, len(self._having)), replace=False) for _ in range(DRAWS)
-            )
+            count = len(self._scaled[0])
+            drawn = (rng.choice(count, min(size, count), replace=False) for _ in range(DRAWS))
             self._null[size] = np.array([mean_overlap(self._scaled, group) for group in drawn])
         return self._null[size]
+
+
+def _clipped(overlap: float) -> float:
+    return min(1.0, max(-1.0, overlap))

@@ -23,45 +23,43 @@ STRICTNESS = (0.85, 0.6, 0.4)
 #: What a member's mean overlap with the others must exceed to be worth having: of groups that share accounts,
 #: the one with the largest sum over its members stays. Those below it on average are no groups.
 WORTH = 0.45
-#: Prompts that the first half needs to give a direction.
-LEAST_PROMPTS = 10
 #: Accounts from which neighbours are searched in an inverted file, not among all.
 EXACT_UP_TO = 20_000
 
 
-def propose_groups(half: Half, *, least: int, most: int) -> list[NDArray[np.int64]]:
+def propose_groups(half: Half, among: NDArray[np.int64], *, least: int, most: int) -> list[NDArray[np.int64]]:
     """Find groups of accounts that are alike: neighbours by content and openings, then communities.
 
     Parameters
     ----------
     half : Half
         The first half.
+    among : int64 (U,)
+        Places of the accounts that groups are made of: `Sketches.comparable`.
     least, most : int
-        Members of a group; larger communities are parted anew, and left out where they can't be.
+        Members of a group. A larger community is left out, unless a stricter link parts it.
 
     Returns
     -------
     list of int64 (k,)
         Rising places of accounts, no account in two groups. The same for the same input.
     """
-    usable = np.flatnonzero(half.prompts >= LEAST_PROMPTS)
-    if len(usable) < least:
+    if len(among) < least:
         return []
-    means = {kind: half.means(kind).at(usable) for kind in KINDS}
+    mine = half.at(among)
+    means = {kind: mine.means(kind) for kind in KINDS}
     one, other = _neighbours(means)
     weight = np.mean([overlap_of_pairs(means[kind], one, other) for kind in KINDS], axis=0)
     found: dict[tuple[int, ...], None] = {}
     for bound in STRICTNESS:
         near = weight >= bound
-        for group in _communities(len(usable), one[near], other[near], weight[near]):
+        for group in _communities(one[near], other[near], weight[near]):
             if least <= len(group) <= most:
-                found.setdefault(tuple(usable[np.sort(group)].tolist()))
+                found.setdefault(tuple(np.sort(group).tolist()))
     groups = [np.array(group, dtype=np.int64) for group in found]
-    place = np.full(len(half.prompts), -1, np.int64)
-    place[usable] = np.arange(len(usable))
     scaled = [means[kind].scaled() for kind in KINDS]
-    worth = [len(group) * (mean_overlap(scaled, place[group]) - WORTH) for group in groups]
-    return _apart(groups, worth)
+    worth = [len(group) * (mean_overlap(scaled, group) - WORTH) for group in groups]
+    return [among[group] for group in _apart(groups, worth)]
 
 
 def _apart(groups: list[NDArray[np.int64]], worth: list[float]) -> list[NDArray[np.int64]]:
@@ -108,7 +106,7 @@ def _index(points: NDArray[np.float32]) -> Any:
 
 
 def _communities(
-    count: int, one: NDArray[np.int64], other: NDArray[np.int64], weight: NDArray[np.float64]
+    one: NDArray[np.int64], other: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> list[NDArray[np.int64]]:
     """Leiden communities by modularity of a weighted graph; accounts without a link are in none."""
     linked, places = np.unique(np.concatenate([one, other]), return_inverse=True)

@@ -14,6 +14,10 @@ from coverage_lab.campaigns.overlap import Means, centre_of, means_of
 
 #: Hashed opening words are folded to so many columns: 1,024 would be most of a sketch.
 OPENING_COLUMNS = 128
+#: Prompts that the first half needs to give a direction.
+LEAST_FIRST = 10
+#: Prompts that the second half needs to have a length without luck.
+LEAST_SECOND = 2
 #: Kinds of evidence that accounts are compared by.
 KINDS = ("content", "openings")
 
@@ -70,6 +74,11 @@ class Sketches:
     def prompts(self) -> NDArray[np.int64]:
         """Prompts of each account, (A,)."""
         return self.first.prompts + self.second.prompts
+
+    def comparable(self) -> NDArray[np.int64]:
+        """Places of the accounts that can be proposed and tested: those with enough prompts in each half."""
+        enough = (self.first.prompts >= LEAST_FIRST) & (self.second.prompts >= LEAST_SECOND)
+        return np.flatnonzero(enough).astype(np.int64)
 
     def at(self, rows: NDArray[np.int64]) -> Sketches:
         """Sketches of some of the accounts, whose places must rise."""

@@ -146,8 +146,9 @@ def found_rows(corpora: Path, ordinary: int, rows: int, seed: int) -> Iterator[R
     states = traced(day.traffic, judge)
     sketches = sketches_of(states)
     start = time.process_time()
-    proposed = propose_groups(sketches.first, least=CampaignsConfig().min_accounts, most=5000)
-    test = LinkTest(sketches.second)
+    among = sketches.comparable()
+    proposed = propose_groups(sketches.first, among, least=CampaignsConfig().min_accounts, most=5000)
+    test = LinkTest(sketches.second, among)
     q = adjusted_p(np.array([test.test(group).p_value for group in proposed]))
     linked = [set(group.tolist()) for group, value in zip(proposed, q, strict=True) if value <= 0.01]
     spent = time.process_time() - start
