@@ -20,6 +20,7 @@ from coverage_lab.campaigns.mark import Membership, mark_members, memberships
 from coverage_lab.campaigns.sketch import sketches_of
 from coverage_lab.campaigns.sketch_table import sketches_from_table, sketches_to_table
 from coverage_lab.config import CampaignsConfig, DetectConfig, RunConfig
+from coverage_lab.detect.verdict import verdict_of
 from coverage_lab.errors import ConfigError
 from coverage_lab.files.manifest import read_manifest
 from coverage_lab.files.output_folder import TABLES
@@ -149,7 +150,7 @@ def test_without_campaigns_verdicts_are_those_of_the_accounts_alone(run, day, tm
     assert alone["score"].equals(marked["score"])
 
 
-JUDGED = PooledJudgement(0.9, 0.004, "harvesting", 0.8, 0, [])
+JUDGED = PooledJudgement(0.9, 0.004, "harvesting", 0.8, 0, 900, 800, (100, 2000), [])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,13 @@ JUDGED = PooledJudgement(0.9, 0.004, "harvesting", 0.8, 0, [])
         ({}, 0.0, 1.0, "review"),
         ({"p_value": 0.03}, 0.0, 1.0, "watch"),
         ({"p_value": 0.2}, 0.0, 1.0, "clear"),
-        ({"archetype": "multi_tenant"}, 0.0, 1.0, "watch"),
+        ({"archetype": "multi_tenant"}, 0.0, 1.0, "inconclusive"),  # nobody can be told apart
+        ({"archetype": "multi_tenant", "archetype_probability": 0.3}, 0.0, 1.0, "watch"),
+        ({"archetype": "multi_tenant", "end_users": 3}, 0.0, 1.0, "watch"),
+        ({"prompts": 40}, 0.0, 1.0, "inconclusive"),
+        ({"texts": 3}, 0.0, 1.0, "inconclusive"),
+        ({"prompts": 60}, 0.0, 1.0, "watch"),  # smaller than what was calibrated
+        ({"texts": 3, "p_value": 0.2}, 0.0, 1.0, "clear"),
         ({"archetype": "evaluation_run"}, 0.0, 1.0, "clear"),
         ({"archetype": "evaluation_run", "archetype_probability": 0.3}, 0.0, 1.0, "watch"),
         ({"archetype": "data_processing"}, 0.0, 1.0, "clear"),
@@ -174,7 +181,24 @@ def test_verdict_of_a_linked_group(changed, shared, ratio, verdict):
         replace(JUDGED, **changed), shared_texts=shared, text_ratio=ratio, config=DetectConfig()
     )
     assert found == verdict
-    assert bool(notes) == (verdict not in ("review", "watch") or "archetype" in changed)
+    assert bool(notes) == (
+        verdict not in ("review", "watch") or bool({"archetype", "prompts"} & set(changed))
+    )
+
+
+def test_a_group_is_judged_by_the_rules_of_an_account():
+    """What makes an account inconclusive makes a group that, in the same words."""
+    judged = replace(JUDGED, archetype="multi_tenant")
+    _, group = group_verdict(judged, shared_texts=0.0, text_ratio=1.0, config=DetectConfig())
+    _, account = verdict_of(
+        prompts=judged.prompts,
+        end_users=0,
+        p_value=judged.p_value,
+        probable=("multi_tenant", 0.8),
+        calibrated_prompts=judged.calibrated_prompts,
+        config=DetectConfig(),
+    )
+    assert [note.removeprefix("Taken as one account: i") for note in group] == [account[0][1:]]
 
 
 def test_a_class_on_one_sheet_holds_one_list():
@@ -185,16 +209,17 @@ def test_a_class_on_one_sheet_holds_one_list():
 def test_members_are_watched_at_least_and_others_stay_as_they_are():
     rows = pa.table(
         {
-            "account_id": pa.array(["a", "b", "c", "d"], pa.large_string()),
-            "verdict": ["clear", "review", "inconclusive", "clear"],
-            "reasons": [["x"], ["y"], [], ["z"]],
-            "campaign": pa.nulls(4, pa.string()),
+            "account_id": pa.array(["a", "b", "c", "d", "e"], pa.large_string()),
+            "p_value": [0.5, 0.001, 0.3, 0.5, None],  # of "e" the texts give no ground for a verdict
+            "verdict": ["clear", "review", "inconclusive", "clear", "inconclusive"],
+            "reasons": [["x"], ["y"], [], ["z"], ["few"]],
+            "campaign": pa.nulls(5, pa.string()),
         }
     )
-    marked = mark_members(rows, {name: Membership("k", "told") for name in "abc"})
-    assert marked["verdict"].to_pylist() == ["watch", "review", "watch", "clear"]
-    assert marked["reasons"].to_pylist() == [["told", "x"], ["told", "y"], ["told"], ["z"]]
-    assert marked["campaign"].to_pylist() == ["k", "k", "k", None]
+    marked = mark_members(rows, {name: Membership("k", "told") for name in "abce"})
+    assert marked["verdict"].to_pylist() == ["watch", "review", "watch", "clear", "inconclusive"]
+    assert marked["reasons"].to_pylist() == [["told", "x"], ["told", "y"], ["told"], ["z"], ["told", "few"]]
+    assert marked["campaign"].to_pylist() == ["k", "k", "k", None, "k"]
     assert mark_members(rows, {"elsewhere": Membership("k", "told")}) is rows
     assert memberships(CAMPAIGNS.empty_table(), MEMBERS.empty_table()) == {}
 

@@ -13,6 +13,7 @@ from coverage_lab.detect import Judge
 from coverage_lab.detect.features import features_of
 from coverage_lab.detect.mixture import HarvestedShare
 from coverage_lab.detect.reasons import reasons
+from coverage_lab.detect.verdict import few_texts, verdict_of
 from coverage_lab.schema import LEVELS
 
 #: Archetypes that explain a group that sweeps, and how probable one must be to do so.
@@ -34,13 +35,20 @@ SHARED_RATIO = 2.0
 
 @dataclass(frozen=True)
 class PooledJudgement:
-    """What the detector says of all prompts of a group together; None and "unknown" without a scorecard."""
+    """What the detector says of all prompts of a group together; None and "unknown" without a scorecard.
+
+    `prompts` and `texts` are the prompts that were judged and the different texts among them;
+    `calibrated_prompts` are those of the smallest and the largest account that they are compared with.
+    """
 
     score: float | None
     p_value: float | None
     archetype: str
     archetype_probability: float | None
     end_users: int
+    prompts: int
+    texts: int
+    calibrated_prompts: tuple[int, int]
     reasons: list[str]
 
 
@@ -60,7 +68,8 @@ def judge_pool(states: AccountStates, judge: Judge, *, name: str) -> PooledJudge
     end_users = int(whole.end_users.counts(1)[0])
     card = judge.scorecard
     if card is None:
-        return PooledJudgement(None, None, "unknown", None, end_users, [])
+        texts = len(np.unique(whole.digests))
+        return PooledJudgement(None, None, "unknown", None, end_users, len(whole.digests), texts, (0, 0), [])
     one = thinned(whole, most=card.calibrated_prompts[1])
     features = features_of(one, measure(one, judge.atlas).values, middle_cells=judge.atlas.sizes[1])
     points = card.points(features)
@@ -81,6 +90,9 @@ def judge_pool(states: AccountStates, judge: Judge, *, name: str) -> PooledJudge
         archetype=archetype,
         archetype_probability=probability,
         end_users=end_users,
+        prompts=len(one.digests),
+        texts=len(np.unique(one.digests)),
+        calibrated_prompts=card.calibrated_prompts,
         reasons=[reason.sentence for reason in told],
     )
 
@@ -89,6 +101,10 @@ def group_verdict(
     judged: PooledJudgement, *, shared_texts: float, text_ratio: float, config: DetectConfig
 ) -> tuple[str, list[str]]:
     """Decide what a person should do about a group whose accounts are linked, and say why.
+
+    What holds of any account holds of the group taken as one (`coverage_lab.detect.verdict.verdict_of`): too
+    few prompts or texts, many users behind it, another size than was calibrated. An archetype counts from
+    `EXPLAINED_PROBABILITY` up. What explains a group away comes on top.
 
     Parameters
     ----------
@@ -109,17 +125,25 @@ def group_verdict(
     p_value, archetype, probability = judged.p_value, judged.archetype, judged.archetype_probability
     if p_value is None or probability is None:
         return "inconclusive", ["No benign calibration for this atlas: the accounts are alike, no more"]
-    if p_value > config.watch_p:
+    verdict, notes = verdict_of(
+        prompts=judged.prompts,
+        end_users=judged.end_users,
+        p_value=p_value,
+        probable=(archetype, probability) if probability >= EXPLAINED_PROBABILITY else None,
+        calibrated_prompts=judged.calibrated_prompts,
+        config=config,
+        told_by_texts=few_texts(judged.texts, judged.prompts),
+    )
+    told = [f"Taken as one account: {note[0].lower()}{note[1:]}" for note in notes]
+    if verdict == "clear" or p_value > config.watch_p:
         return "clear", ["Together they cover ground as ordinary accounts do"]
     if shared_texts >= SHARED_TEXTS and np.nan_to_num(text_ratio) >= SHARED_RATIO:
         return "clear", [
             f"Several of them sent the same {shared_texts:.0%} of all texts: they go through one list, as a "
             "class on one exercise sheet does, and don't divide it"
         ]
-    if judged.end_users >= config.multi_tenant_end_users:
-        return "inconclusive", [
-            f"They name {judged.end_users:,} end users: breadth is expected of a reseller with many accounts"
-        ]
+    if verdict == "inconclusive":
+        return verdict, told
     if archetype in _EXPLAINED and probability >= EXPLAINED_PROBABILITY:
         return "clear", [f"Together they read as {_EXPLAINED[archetype]}, probability {probability:.0%}"]
     if archetype != "harvesting":
@@ -127,4 +151,4 @@ def group_verdict(
             f"Together they read most like {archetype.replace('_', '-')}, probability {probability:.0%}: "
             "watched rather than reviewed"
         ]
-    return ("review" if p_value <= config.review_p else "watch"), []
+    return verdict, told

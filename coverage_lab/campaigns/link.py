@@ -38,7 +38,8 @@ class Link:
     member_overlap : float64 (k,)
         Of each member with the others, clipped too.
     member_p : float64 (k,)
-        Share of the comparable accounts outside that overlap as much with the group, the member itself among them.
+        Share of the comparable accounts outside that overlap as much with the group, the member itself among
+        them.
     accounts_at_least : int
         Members truly alike, with 95% confidence (closed testing).
     """

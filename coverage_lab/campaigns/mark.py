@@ -48,11 +48,12 @@ def mark_members(rows: pa.Table, of: Mapping[str, Membership]) -> pa.Table:
     """Put members' campaign, verdict and first reason into rows of accounts or flags.
 
     A member is watched at least: a clear or inconclusive verdict becomes "watch". Its own review stays one.
+    One without a p-value keeps its verdict: its texts are so few, or so unreadable, that it is never flagged.
 
     Parameters
     ----------
     rows : Table
-        With `account_id`, `verdict`, `reasons` and `campaign`.
+        With `account_id`, `p_value`, `verdict`, `reasons` and `campaign`.
     of : mapping
         From `memberships`.
     """
@@ -60,12 +61,17 @@ def mark_members(rows: pa.Table, of: Mapping[str, Membership]) -> pa.Table:
     if not pc.any(pc.is_in(rows["account_id"], value_set=wanted)).as_py():
         return rows
     campaigns, verdicts, reasons = [], [], []
-    for account_id, verdict, told in zip(
-        rows["account_id"].to_pylist(), rows["verdict"].to_pylist(), rows["reasons"].to_pylist(), strict=True
+    compared = rows["p_value"].is_valid().to_pylist()
+    for account_id, known, verdict, told in zip(
+        rows["account_id"].to_pylist(),
+        compared,
+        rows["verdict"].to_pylist(),
+        rows["reasons"].to_pylist(),
+        strict=True,
     ):
         mine = of.get(account_id)
         campaigns.append(None if mine is None else mine.campaign)
-        verdicts.append("watch" if mine is not None and verdict in _RAISED else verdict)
+        verdicts.append("watch" if mine is not None and known and verdict in _RAISED else verdict)
         reasons.append(told if mine is None else [mine.sentence, *told])
     for name, values in (("campaign", campaigns), ("verdict", verdicts), ("reasons", reasons)):
         place = rows.schema.get_field_index(name)

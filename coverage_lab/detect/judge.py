@@ -25,7 +25,7 @@ from coverage_lab.detect.mixture import HarvestedShare, harvested_share
 from coverage_lab.detect.reasons import Reason, least_told, reasons, without_sentence
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.detect.trajectory import Watched, look, trajectory_p, unwatched
-from coverage_lab.detect.verdict import FEW_TEXTS, UNREADABLE_SHARE, archetype_of, verdict_of
+from coverage_lab.detect.verdict import UNREADABLE_SHARE, archetype_of, few_texts, verdict_of
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
@@ -469,18 +469,13 @@ def _told_by_texts(facts: TextFacts) -> list[str | None]:
     for prompts, unreadable, distinct in zip(
         facts.prompts.tolist(), facts.unreadable.tolist(), facts.distinct.tolist(), strict=True
     ):
-        sentence = None
         if unreadable > UNREADABLE_SHARE * prompts:
-            sentence = (
+            told.append(
                 f"{unreadable:,} of its {prompts:,} prompts have no readable text (redaction marks, hashes, "
                 "base64, no letters): nothing can be said of what it asks"
             )
-        elif 0 < distinct <= FEW_TEXTS:
-            sentence = (
-                f"It sent {distinct} {'text' if distinct == 1 else 'different texts'} in {prompts:,} "
-                "prompts, apart from digits, punctuation and case: so few cover nothing"
-            )
-        told.append(sentence)
+        else:
+            told.append(few_texts(distinct, prompts))
     return told
 
 

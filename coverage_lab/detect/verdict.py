@@ -91,6 +91,24 @@ def verdict_of(
     return "review", []
 
 
+def few_texts(distinct: int, prompts: int) -> str | None:
+    """Say that an account sent so few different texts that they cover nothing; None where it sent more.
+
+    Parameters
+    ----------
+    distinct : int
+        Different texts of the account; 0 where nobody looked.
+    prompts : int
+        Prompts that were looked at.
+    """
+    if not 0 < distinct <= FEW_TEXTS:
+        return None
+    return (
+        f"It sent {distinct} {'text' if distinct == 1 else 'different texts'} in {prompts:,} "
+        "prompts, apart from digits, punctuation and case: so few cover nothing"
+    )
+
+
 def archetype_of(
     *, verdict: str, prompts: int, end_users: int, probable: tuple[str, float] | None, config: DetectConfig
 ) -> str:

@@ -115,13 +115,17 @@ def _q_values_of_flags(accounts: Sequence[Path], flags: Sequence[Path], q_values
 def _flags_of_members(
     accounts: Sequence[Path], flags: Sequence[Path], q_values: pa.Array, members: set[str], judge: Judge
 ) -> tuple[pa.Table, pa.Array]:
-    """Flags of members of campaigns that have none by themselves, and their q-values."""
+    """Flags of members of campaigns that have none by themselves, and their q-values.
+
+    A member without a p-value gets none: its texts give no ground for a flag.
+    """
     wanted = members - set(column_of(flags, "account_id").to_pylist())
     found, q_found = [FLAGS.empty_table()], [pa.array([], pa.float64())]
     row = 0
     for file in accounts:
         ids = column_of([file], "account_id").combine_chunks()
-        mine = pc.is_in(ids, value_set=pa.array(wanted, pa.large_string()))
+        compared = pc.is_valid(column_of([file], "p_value").combine_chunks())
+        mine = pc.and_(compared, pc.is_in(ids, value_set=pa.array(wanted, pa.large_string())))
         if pc.any(mine).as_py():
             places = pc.indices_nonzero(mine)
             rows = pq.read_table(file, schema=ACCOUNTS).take(places)
