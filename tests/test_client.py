@@ -7,8 +7,11 @@ import http.server
 import json
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
+import httpx
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -133,9 +136,13 @@ def test_the_page_for_a_first_score_does_what_it_says(service, capsys):
 
 
 class Scripted:
-    """A service that answers as it is told: status and headers, one pair a request; then 200."""
+    """A service that answers as it is told: status and headers, one pair a request; then 200.
 
-    def __init__(self, *answers: tuple[int, dict[str, str]]) -> None:
+    The bodies of its answers of 200 are `bodies`, then one without accounts.
+    """
+
+    def __init__(self, *answers: tuple[int, dict[str, str]], bodies: Sequence[bytes] = ()) -> None:
+        told = list(bodies)
         self.asked: list[tuple[float, list[str], str | None]] = []
         script = list(answers)
 
@@ -147,7 +154,7 @@ class Scripted:
                 status, headers = script.pop(0) if script else (200, {})
                 problem = {"error": {"code": "told", "message": "to refuse"}}
                 answer = {"accounts": [], "quarantined": []} if status == 200 else problem
-                sent = json.dumps(answer).encode()
+                sent = told.pop(0) if status == 200 and told else json.dumps(answer).encode()
                 handler.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(sent))}.items():
                     handler.send_header(name, value)
@@ -198,6 +205,92 @@ def test_a_refusal_is_an_error_with_its_code(status, times):
         assert (error.value.status, error.value.code) == (status, "told")
         assert "the-key" not in str(error.value)
         assert len(service.asked) == times
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"<html>Log in</html>",
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"accounts": [{}], "quarantined": []}',
+        b'{"accounts": [], "quarantined": 7}',
+        b'{"accounts": [], "quarantined": [7]}',
+    ],
+    ids=bytes.decode,
+)
+def test_an_answer_that_is_not_the_services_is_said_to_be_so(told):
+    with (
+        Scripted(bodies=[told]) as service,
+        pytest.raises(ServiceError, match="answered 200, an answer that is not the service's"),
+    ):
+        Client(service.url).score(prompts({"a": 5}))
+
+
+def test_answers_of_two_scorecards_are_not_put_together():
+    bodies = [
+        json.dumps({"accounts": [], "quarantined": [], "model_id": model}).encode()
+        for model in ("old", "new")
+    ]
+    with (
+        Scripted(bodies=bodies) as service,
+        pytest.raises(ServiceError, match=r"answers differ in model_id \('old', 'new'\).*ask again"),
+    ):
+        Client(service.url, max_accounts=1, parallel=1).score(prompts({"a": 5, "b": 5}))
+
+
+def test_it_does_not_wait_for_ever_where_it_is_told_to():
+    with (
+        Scripted((503, {"Retry-After": "86400"})) as service,
+        pytest.raises(
+            ServiceError, match=r"told: to refuse \(told to wait 86400 s; at most 300 s are"
+        ) as error,
+    ):
+        Client(service.url).score(prompts({"a": 5}))
+    assert (error.value.status, error.value.code) == (503, "told")
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8711", "127.0.0.1:8711", "", "ftp://a", "http://", "http://[::1", "http://a:99999"]
+)
+def test_an_address_that_can_not_be_asked_is_refused_at_once(url):
+    with pytest.raises(ConfigError, match=r"url: expected one like http://127\.0\.0\.1:8711, got"):
+        Client(url)
+
+
+@pytest.mark.parametrize("key", ["", "a key", "ключ", "key\n"])
+def test_a_key_that_can_not_be_sent_is_refused_and_not_shown(key):
+    with pytest.raises(ConfigError, match=r"^key: expected ASCII letters, digits and signs without spaces$"):
+        Client("http://127.0.0.1:9", key)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("prompt", [b"x"], "binary"),
+        ("timestamp", [timedelta(seconds=1)], "duration"),
+        ("tokens_in", [Decimal(1)], "decimal128"),
+        ("session", [["x"]], "list"),
+    ],
+)
+def test_a_column_that_can_not_be_sent_is_named(name, values, kind):
+    sent = {"account_id": ["a"], "prompt": ["x"], "timestamp": [START], name: values}
+    with pytest.raises(ConfigError, match=f"column {name}: expected text, numbers or timestamps, got {kind}"):
+        Client("http://127.0.0.1:9").score(pa.table(sent))
+
+
+def test_what_asking_again_does_not_mend_is_asked_once(monkeypatch):
+    asked = []
+
+    async def post(*_args, **_more):
+        asked.append(1)
+        raise httpx.LocalProtocolError("a header that can't be")
+
+    monkeypatch.setattr(httpx.AsyncClient, "post", post)
+    with pytest.raises(ServiceError, match=r"can't be reached \(LocalProtocolError\)"):
+        Client("http://127.0.0.1:9").score(prompts({"a": 5}))
+    assert asked == [1]
 
 
 def test_a_service_that_is_not_there_is_said_to_be_so(monkeypatch):

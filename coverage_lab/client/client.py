@@ -25,6 +25,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("httpx", "client", "coverage_lab.client") from error
 
+#: What asking again does not mend.
+_FOR_GOOD: Final = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+
 _COLUMNS: Final = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 _QUARANTINED: Final = pa.schema(
     [
@@ -38,7 +41,12 @@ _QUARANTINED: Final = pa.schema(
 _AGAIN: Final = (429, 502, 503, 504)
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 30.0
+#: As a service may tell; beyond it the caller decides whether to wait.
+_LONGEST_TOLD_WAIT: Final = 300.0
 _TOO_LARGE: Final = 413
+_LAST_PORT: Final = 65_535
+_IDS: Final = ("atlas_id", "encoder_id", "model_id", "config_id", "version")
+_NOT_OURS: Final = "an answer that is not the service's"
 
 
 class ServiceError(CoverageLabError):
@@ -88,6 +96,16 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class _Answer:
+    """One answer of the service, as tables."""
+
+    accounts: pa.Table
+    cells: pa.Table
+    quarantined: pa.Table
+    ids: dict[str, str | None]
+
+
+@dataclass(frozen=True)
 class _Account:
     name: str
     rows: list[dict[str, object]]
@@ -110,9 +128,14 @@ class Client:
     attempts : int
         How often one request is sent while the service is busy or can't be reached.
     timeout : float
-        Seconds that one answer may take.
+        Seconds that one answer may take, besides up to five minutes where the service tells to wait.
     verify : bool or str
         False trusts any certificate; a path names the certificates to trust.
+
+    Raises
+    ------
+    ConfigError
+        The url or the key can't be used, or a number is below 1.
 
     Examples
     --------
@@ -143,7 +166,9 @@ class Client:
         ):
             if value < 1:
                 raise ConfigError(f"{name}: expected 1 or more, got {value}")
-        self._url = url.rstrip("/")
+        self._url = _checked_url(url)
+        if key is not None and not (key and all("!" <= character <= "~" for character in key)):
+            raise ConfigError("key: expected ASCII letters, digits and signs without spaces")
         self._headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
         self._parallel = parallel
         self._max_accounts, self._max_prompts, self._max_bytes = max_accounts, max_prompts, max_bytes
@@ -178,9 +203,10 @@ class Client:
         Raises
         ------
         ConfigError
-            A column is missing, or an account_id is null.
+            A column is missing or holds what can't be sent, or an account_id is null.
         ServiceError
-            The service refused, or was busy or out of reach for all attempts.
+            The service refused, was busy or out of reach for all attempts, or told to wait for too long; what
+            answered is no such service; or its scorecard changed between two answers.
         """
         # In a thread of its own: a notebook has an event loop that runs already.
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -203,7 +229,7 @@ class Client:
             headers=self._headers, timeout=self._timeout, verify=self._verify
         ) as http:
 
-            async def ask(part: list[_Account]) -> list[dict[str, Any]]:
+            async def ask(part: list[_Account]) -> list[_Answer]:
                 nonlocal done
                 async with places:
                     answer = await self._ask(http, part)
@@ -221,7 +247,26 @@ class Client:
                 # Where one has failed, the others are not waited for.
                 for task in tasks:
                     task.cancel()
-        return _together([answer for part in answers for answer in part], min_prompts)
+        return self._together([answer for part in answers for answer in part], min_prompts)
+
+    def _together(self, answers: list[_Answer], min_prompts: int) -> Scores:
+        ids = answers[0].ids if answers else dict.fromkeys(_IDS)
+        for answer in answers:
+            for name, value in answer.ids.items():
+                if value != ids[name]:
+                    raise ServiceError(
+                        f"{self._url}: answers differ in {name} ({ids[name]!r}, {value!r}): the service was "
+                        "changed meanwhile; ask again"
+                    )
+        accounts = pa.concat_tables([ACCOUNTS.empty_table(), *(answer.accounts for answer in answers)])
+        return Scores(
+            accounts=_with_q_values(accounts.combine_chunks(), min_prompts),
+            cells=pa.concat_tables([CELLS.empty_table(), *(answer.cells for answer in answers)]),
+            quarantined=pa.concat_tables(
+                [_QUARANTINED.empty_table(), *(answer.quarantined for answer in answers)]
+            ),
+            ids=ids,
+        )
 
     def _parts(self, accounts: list[_Account]) -> Iterator[list[_Account]]:
         part: list[_Account] = []
@@ -240,7 +285,7 @@ class Client:
         if part:
             yield part
 
-    async def _ask(self, http: httpx.AsyncClient, part: list[_Account]) -> dict[str, Any] | None:
+    async def _ask(self, http: httpx.AsyncClient, part: list[_Account]) -> _Answer | None:
         """Answer for some accounts; None where they are too many for one request."""
         body = orjson.dumps({"accounts": [{"account_id": one.name, "prompts": one.rows} for one in part]})
         refused = ServiceError(f"{self._url}: never asked")
@@ -254,12 +299,16 @@ class Client:
                 response = await http.post(
                     f"{self._url}/v1/score", content=body, headers={"Content-Type": "application/json"}
                 )
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 refused = ServiceError(f"{self._url}: can't be reached ({type(error).__name__})")
+                if isinstance(error, _FOR_GOOD) or not isinstance(error, httpx.TransportError):
+                    break
                 continue
             if response.status_code == 200:
-                answer: dict[str, Any] = orjson.loads(response.content)
-                return answer
+                try:
+                    return _read(response.content)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise ServiceError(f"{self._url} answered 200, {_NOT_OURS}", status=200) from error
             refused = _refusal(response)
             if response.status_code == _TOO_LARGE and len(part) > 1:
                 return None
@@ -267,9 +316,49 @@ class Client:
                 break
             told = response.headers.get("Retry-After", "")
             if told.isdecimal():
+                if float(told) > _LONGEST_TOLD_WAIT:
+                    longest = f"at most {_LONGEST_TOLD_WAIT:g} s are waited"
+                    refused = ServiceError(
+                        f"{refused} (told to wait {float(told):.0f} s; {longest})",
+                        status=refused.status,
+                        code=refused.code,
+                    )
+                    break
                 # A little later each, so that those who were refused together don't come back together.
                 wait = float(told) * self._random.uniform(1.0, 1.25)
         raise refused
+
+
+def _checked_url(url: str) -> str:
+    """The url without a slash at its end."""
+    try:
+        found = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ConfigError(
+            f"url: expected one like http://127.0.0.1:8711, got {url!r:.100} ({error})"
+        ) from None
+    if found.scheme not in ("http", "https") or not found.host or (found.port or 0) > _LAST_PORT:
+        raise ConfigError(f"url: expected one like http://127.0.0.1:8711, got {url!r:.100}")
+    return url.rstrip("/")
+
+
+def _can_be_sent(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(
+        is_kind(kind)
+        for is_kind in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_string_view,
+            pa.types.is_integer,
+            pa.types.is_floating,
+            pa.types.is_boolean,
+            pa.types.is_timestamp,
+            pa.types.is_date,
+            pa.types.is_null,
+        )
+    )
 
 
 def _refusal(response: httpx.Response) -> ServiceError:
@@ -277,7 +366,7 @@ def _refusal(response: httpx.Response) -> ServiceError:
         problem = orjson.loads(response.content)["error"]
         code, message = str(problem["code"]), str(problem["message"])
     except (ValueError, KeyError, TypeError):
-        code, message = "", "an answer that is not the service's"
+        code, message = "", _NOT_OURS
     url = f"{response.request.url.scheme}://{response.request.url.netloc.decode()}"
     said = f"{code}: {message}" if code else message
     return ServiceError(
@@ -294,6 +383,11 @@ def _accounts_of(source: ArrowTable) -> Iterator[_Account]:
             f"table: expected the columns {', '.join(REQUIRED_COLUMNS)}; there is no {', '.join(missing)}"
         )
     table = table.select([name for name in _COLUMNS if name in table.column_names])
+    for field in table.schema:
+        if not _can_be_sent(field.type):
+            raise ConfigError(
+                f"table: column {field.name}: expected text, numbers or timestamps, got {field.type}"
+            )
     # Polars' strings, which Arrow can't pick from.
     plain = [pa.large_string() if field.type == pa.string_view() else field.type for field in table.schema]
     table = table.cast(pa.schema(list(zip(table.column_names, plain, strict=True))))
@@ -323,27 +417,22 @@ def _accounts_of(source: ArrowTable) -> Iterator[_Account]:
         yield _Account(sorted_ids[start].as_py(), listed, size)
 
 
-def _together(answers: list[dict[str, Any]], min_prompts: int) -> Scores:
+def _read(content: bytes) -> _Answer:
+    """An answer as tables; a lookup or type error where it is not the service's."""
+    answer = orjson.loads(content)
     accounts: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
-    for answer in answers:
-        for account in answer["accounts"]:
-            row = {**account, **account["measures"], **account["behaviour"]}
-            for name in ("first_seen", "last_seen"):
-                row[name] = datetime.fromisoformat(row[name])
-            accounts.append({name: row.get(name) for name in ACCOUNTS.names})
-            cells += [{"account_id": account["account_id"], **cell} for cell in account["top_cells"]]
-    first = answers[0] if answers else {}
-    table = pa.Table.from_pylist(accounts, schema=ACCOUNTS)
-    return Scores(
-        accounts=_with_q_values(table, min_prompts),
+    for account in answer["accounts"]:
+        row = {**account, **account["measures"], **account["behaviour"]}
+        for name in ("first_seen", "last_seen"):
+            row[name] = datetime.fromisoformat(row[name])
+        accounts.append({name: row.get(name) for name in ACCOUNTS.names})
+        cells += [{"account_id": account["account_id"], **cell} for cell in account["top_cells"]]
+    return _Answer(
+        accounts=pa.Table.from_pylist(accounts, schema=ACCOUNTS),
         cells=pa.Table.from_pylist(cells, schema=CELLS),
-        quarantined=pa.Table.from_pylist(
-            [row for answer in answers for row in answer["quarantined"]], schema=_QUARANTINED
-        ),
-        ids={
-            name: first.get(name) for name in ("atlas_id", "encoder_id", "model_id", "config_id", "version")
-        },
+        quarantined=pa.Table.from_pylist(answer["quarantined"], schema=_QUARANTINED),
+        ids={name: answer.get(name) for name in _IDS},
     )
 
 
