@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import random
@@ -19,7 +20,7 @@ import pytest
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.schema import QUARANTINE, TRAFFIC
-from coverage_lab.traffic import TrafficBatch, check_sources, find_sources, read_traffic, reading
+from coverage_lab.traffic import TrafficBatch, check_sources, delimited, find_sources, read_traffic, reading
 
 AS_OF = datetime(2026, 3, 2, tzinfo=UTC)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -493,6 +494,30 @@ def test_csv_row_with_too_many_columns_that_is_not_utf8_is_counted(
     assert all_good(batches)["prompt"].to_pylist() == ["née 🌱"] * 2
     assert sorted(str(row["reason"]) for row in all_bad(batches)) == ["invalid_utf8", "unparsable_row"]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("in_messages", [False, True])
+def test_csv_rows_after_one_that_cannot_be_parted_keep_their_places(
+    in_messages: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "_SMALLEST_BLOCK", 2_000)
+    monkeypatch.setattr(reading, "line_limit", lambda config: 2_000)
+    bad = [0, *range(3, 190, 7), 197, 198]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["account_id", "timestamp", "prompt"])
+        for at in range(200):
+            prompt = json.dumps([{"role": "user", "content": f"row {at}"}]) if in_messages else f"row {at}"
+            good = [f"account {at}", "2026-03-01T12:00:00Z", prompt]
+            rows.writerow(["too", "few"] if at in bad else good)
+    sources = list(check_sources(find_sources(tmp_path), CONFIG).sources)
+    assert [source.shape for source in sources] == ["messages" if in_messages else "table"]
+    batches = list(read_traffic(sources, CONFIG.model_copy(update={"batch_rows": 30}), as_of=AS_OF))
+    found = all_good(batches)
+    places = found["row"].to_pylist()
+    assert found["prompt"].to_pylist() == [f"row {at}" for at in places]
+    assert places == [at for at in range(200) if at not in bad]
+    assert sorted(int(str(row["row"])) for row in all_bad(batches)) == bad
 
 
 def test_csv_text_may_hold_any_sign_of_unicode(tmp_path: Path) -> None:

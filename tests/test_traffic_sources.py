@@ -475,6 +475,17 @@ def test_a_file_with_the_content_of_another_is_skipped_and_named(tmp_path: Path)
     assert len(without_repeats(overlapping, CONFIG).sources) == 2
 
 
+def test_a_path_that_is_given_twice_is_read_once_and_named(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.parquet", some_table()) for name in ("a", "b")]
+    checked = check_sources(find_sources([*paths, str(tmp_path / "*.parquet"), paths[0]]), CONFIG)
+    assert [source.name for source in checked.sources] == ["a.parquet", "b.parquet"]
+    assert checked.skipped == {
+        "a.parquet": "is named 3 times in the input, and is read once",
+        "b.parquet": "is named 2 times in the input, and is read once",
+    }
+    assert check_sources(find_sources(paths), CONFIG).skipped == {}
+
+
 def test_the_same_content_for_two_accounts_is_read_twice(tmp_path: Path) -> None:
     for account in ("a", "b"):
         write(tmp_path / f"account_id={account}" / "x.parquet", some_table().drop_columns("account_id"))
