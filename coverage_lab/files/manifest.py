@@ -272,7 +272,8 @@ class Manifest(Frozen):
     format_note : str or None
         The same in a sentence, where the prompt is not a column's plain text.
     skipped_files : dict
-        Files beside the traffic that hold something else, or the same as another, with the reason.
+        Files beside the traffic that hold something else, or the same as another, with the reason; also those
+        that the input names more than once, which are read once.
     changed_files : dict
         Files in which many neighbouring rows can't be used, as where a log changes its shape, in a sentence.
     state : StateUsed or None

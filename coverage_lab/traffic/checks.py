@@ -58,7 +58,8 @@ class Checked:
     Attributes
     ----------
     skipped : dict
-        Files beside the traffic that hold something else, with the reason.
+        Files beside the traffic that hold something else, with the reason; also those that the input names
+        more than once, which are read once.
     """
 
     sources: tuple[Source, ...]
@@ -117,7 +118,11 @@ def check_sources(sources: Sequence[Source], config: TrafficConfig) -> Checked:
             others[source.name] = error
     if not found:
         raise next(iter(others.values()))
-    return Checked(tuple(found), {name: str(error) for name, error in others.items()})
+    skipped = {name: str(error) for name, error in others.items()}
+    for source in found:
+        if source.named > 1:
+            skipped[source.name] = f"is named {source.named} times in the input, and is read once"
+    return Checked(tuple(found), skipped)
 
 
 def without_repeats(checked: Checked, config: TrafficConfig) -> Checked:

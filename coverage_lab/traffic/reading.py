@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import TrafficError
@@ -232,15 +233,16 @@ def _read_columns(piece: Piece, config: TrafficConfig, clock: Clock) -> Iterator
     if layout is None or layout.nested or source.shape == "messages":
         collector = _collector(piece, config, clock)
     for batch in batches:
+        places = _places(row, batch.num_rows, bad_rows)
+        row += batch.num_rows
         if layout is None or collector is not None:
             assert collector is not None
             for start in range(0, batch.num_rows, _RECORDS):
                 part = batch.slice(start, _RECORDS)
-                for at, record in enumerate(records(part), row + start):
+                for at, record in zip(places[start : start + _RECORDS].tolist(), records(part), strict=True):
                     collector.add(at, record)
                 if len(collector) >= config.batch_rows or batch.nbytes >= BATCH_BYTES // 4:
                     yield collector.batch()
-            row += batch.num_rows
             continue
         arrays = {
             ours: plain(batch.column(batch.schema.get_field_index(theirs)))
@@ -255,14 +257,20 @@ def _read_columns(piece: Piece, config: TrafficConfig, clock: Clock) -> Iterator
                 rows=stop - start,
                 source=piece.position,
                 source_name=source.name,
-                first_row=row + start,
+                first_row=places[start:stop],
             )
-        row += batch.num_rows
     collector = collector or _collector(piece, config, clock)
     for at in bad_rows:
         collector.refuse(at, "unparsable_row", "the line has another number of columns than the first")
     if len(collector):
         yield collector.batch()
+
+
+def _places(first: int, rows: int, bad_rows: Sequence[int]) -> NDArray[np.int64]:
+    """Places in the file of rows that have places `first` and on when the `bad_rows` are left out."""
+    places = np.arange(first, first + rows)
+    bad = np.array(bad_rows, np.int64)
+    return places + np.searchsorted(bad - np.arange(len(bad)), places, side="right")
 
 
 def _filter_columns(names: Sequence[str], config: TrafficConfig) -> set[str]:

@@ -57,6 +57,8 @@ class Source:
     shape : str
         What one row is: a name of `coverage_lab.traffic.formats.FORMATS`, `table`, or `messages`, a table
         whose prompt column holds messages. `check_sources` finds it out.
+    named : int
+        How often the input names this path; it is read once.
     """
 
     path: Path
@@ -64,6 +66,7 @@ class Source:
     format: Container
     partitions: tuple[tuple[str, str], ...] = ()
     shape: str = "table"
+    named: int = 1
 
 
 def find_sources(input: str | Path | Sequence[str | Path]) -> list[Source]:
@@ -119,11 +122,12 @@ def find_sources(input: str | Path | Sequence[str | Path]) -> list[Source]:
 
 
 def _apart(sources: list[Source]) -> list[Source]:
-    """Give files of several inputs that have the same name the names of their paths."""
-    times = Counter(source.name for source in sources)
+    """Each file once; those of several inputs that have the same name get the names of their paths."""
+    named = Counter(sources)
+    times = Counter(source.name for source in named)
     return [
-        replace(source, name=source.path.as_posix()) if times[source.name] > 1 else source
-        for source in dict.fromkeys(sources)
+        replace(source, name=source.path.as_posix() if times[source.name] > 1 else source.name, named=often)
+        for source, often in named.items()
     ]
 
 
