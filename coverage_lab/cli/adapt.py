@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from coverage_lab.cli.options import ConfigOption, FormatOption, configured
+from coverage_lab.cli.options import ConfigOption, ContaminationOption, FormatOption, LabelsOption, configured
 from coverage_lab.cli.terminal import err, out, progress_bars
 from coverage_lab.untrusted.text import visible
 
@@ -16,22 +16,8 @@ from coverage_lab.untrusted.text import visible
 def adapt(
     traffic: Annotated[str, typer.Argument(metavar="INPUT", help="Your own traffic, as for `run`.")],
     to: Annotated[Path, typer.Option("--out", help="Folder for the scorecard; must not exist.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Reviewers' labels: a .csv or .parquet file with the columns `account_id` and `label` "
-            "(benign, harvest or unknown). Accounts that it does not name are not used."
-        ),
-    ] = None,
-    contamination: Annotated[
-        float | None,
-        typer.Option(
-            help="Without labels: the largest share of harvesting accounts to guard against, 0 to 0.2; "
-            "0.05 when not given.",
-            min=0,
-            max=0.2,
-        ),
-    ] = None,
+    labels: LabelsOption = None,
+    contamination: ContaminationOption = None,
     config: ConfigOption = None,
     format: FormatOption = None,
     seed: Annotated[int, typer.Option(help="Deals your accounts to folds.")] = 0,

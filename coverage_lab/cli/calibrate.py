@@ -7,28 +7,15 @@ from typing import Annotated
 
 import typer
 
+from coverage_lab.cli.options import ContaminationOption, LabelsOption
 from coverage_lab.cli.terminal import out
 
 
 def calibrate(
     results: Annotated[Path, typer.Argument(metavar="RUN", help="The OUTPUT folder of a finished run.")],
     to: Annotated[Path, typer.Option("--out", help="The scorecard to write, a JSON file; must not exist.")],
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Reviewers' labels: a .csv or .parquet file with the columns `account_id` and `label` "
-            "(benign, harvest or unknown). Accounts that it does not name are not used."
-        ),
-    ] = None,
-    contamination: Annotated[
-        float | None,
-        typer.Option(
-            help="Without labels: the largest share of harvesting accounts to guard against, 0 to 0.2; "
-            "0.05 when not given.",
-            min=0,
-            max=0.2,
-        ),
-    ] = None,
+    labels: LabelsOption = None,
+    contamination: ContaminationOption = None,
 ) -> None:
     """Calibrate the scorecard of a run on the run's own accounts, with or without reviewers' labels.
 

@@ -69,6 +69,26 @@ StateArgument = Annotated[
 ]
 
 
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Reviewers' labels: a .csv or .parquet file with the columns `account_id` and `label` "
+        "(benign, harvest or unknown). Accounts that it does not name are not used."
+    ),
+]
+
+
+ContaminationOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Without labels: the largest share of harvesting accounts to guard against, 0 to 0.2; "
+        "0.05 when not given.",
+        min=0,
+        max=0.2,
+    ),
+]
+
+
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

@@ -28,7 +28,7 @@ from coverage_lab.errors import ConfigError, OutputError, TrafficError
 from coverage_lab.files.atomic import disk_errors
 from coverage_lab.files.output_folder import OutputFolder
 from coverage_lab.jobs.ingest import read_input
-from coverage_lab.jobs.recalibrate import CALIBRATION, labels_of
+from coverage_lab.jobs.recalibrate import CALIBRATION, CONTAMINATION, labels_of
 from coverage_lab.progress import Progress, silent
 from coverage_lab.traffic import check_sources, find_sources, without_repeats
 
@@ -36,8 +36,6 @@ from coverage_lab.traffic import check_sources, find_sources, without_repeats
 MOST = 5000
 SCORECARD = "scorecard.json"
 SUMMARY = "adapted.json"
-#: Share of harvests to guard against where nobody has labelled the traffic.
-CONTAMINATION = 0.05
 
 
 @dataclass(frozen=True, eq=False)
