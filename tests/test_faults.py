@@ -144,7 +144,7 @@ def test_a_bucket_that_never_works_keeps_no_other_from_it(fault, faults, day, un
     assert faults.begun().count("bucket-00000") == 2, "once, and once more as job.ray.retries says"
     assert {path.name for path in out.glob(".work/parts/*")} == {f"bucket-{at:05d}" for at in (1, 2, 3)}
     before = done(out)
-    assert len(before) == FILES * 6 + 3 * 5, "files of a share; tables of a bucket"
+    assert len(before) == FILES * 6 + 3 * 7, "files of a share; tables of a bucket"
     faults.plan({})
     kept: list[dict[str, tuple[int, int]]] = []
     run_job(
@@ -340,12 +340,12 @@ def test_a_run_whose_last_node_is_gone_ends_and_goes_on_later(cluster, faults, d
 
     watcher = threading.Thread(target=lose, daemon=True)
     watcher.start()
-    impatient = CONFIG.job.ray.model_copy(update={"start_timeout_s": 10.0})
+    impatient = CONFIG.job.ray.model_copy(update={"start_timeout_s": 20.0})
     config = CONFIG.model_copy(update={"job": CONFIG.job.model_copy(update={"ray": impatient})})
     said = refused(CoverageLabError, day, out, config)
     watcher.join(timeout=60)
     assert gone == [{"bucket-00000", "bucket-00001"}]
-    assert "no worker found a place on the cluster for 10 s, bucket-0000" in said
+    assert "no worker found a place on the cluster for 20 s, bucket-0000" in said
     assert " and 1 more still to do" in said
     assert "Run the same command again" in said
     assert "job.ray.start_timeout_s" in said

@@ -447,12 +447,12 @@ def test_workers_on_ray_take_the_keys_from_their_environment(store, name, days, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 4])
 def test_an_older_table_is_refused_and_left_as_it_is(version, store, url, name, after, days, tmp_path):
     StateTable(after(2)).set_schema_version(version)
     before = store.objects(name)
     for refused in (lambda: count(days[2], tmp_path / "out", url, 2), lambda: migrate_state(url)):
-        with pytest.raises(OutputError, match=f"schema version {version}, expected 4; .*start a new table"):
+        with pytest.raises(OutputError, match=f"schema version {version}, expected 5; .*start a new table"):
             refused()
     assert store.objects(name) == before
 
