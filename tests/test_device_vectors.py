@@ -53,11 +53,9 @@ def check(states: AccountStates, host: AccountStates, *, novelty: float) -> None
 
 
 @triton_needed
-@pytest.mark.parametrize(
-    ("precision", "tolerance"),
-    [("float32", 2e-6), pytest.param("bfloat16", 1e-3, marks=pytest.mark.slow)],
-)
-@pytest.mark.parametrize("block", [pytest.param(16, marks=pytest.mark.slow), 1 << 17])
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 2e-6), ("bfloat16", 1e-3)])
+@pytest.mark.parametrize("block", [16, 1 << 17])
 def test_states_are_those_of_vectors_on_the_host(interpreted, precision, tolerance, block):
     """Packed MiniLM on torch's CPU device with the attention replaced; the kernels are the GPU's."""
     host = trace_prompts(traffic(ROWS), minilm(device="cpu", precision=precision), wide_atlas())

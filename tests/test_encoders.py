@@ -132,6 +132,7 @@ def test_a_row_of_zeros_becomes_the_uniform_vector() -> None:
     np.testing.assert_allclose(rows, [[0.6, 0.8, 0, 0], [0.5, 0.5, 0.5, 0.5]], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_minilm_rows_are_unit_and_do_not_depend_on_order(minilm: Encoder) -> None:
     vectors = minilm.encode(TEXTS)
     assert vectors.shape == (len(TEXTS), 384)
