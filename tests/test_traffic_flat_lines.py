@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -15,8 +16,7 @@ from hypothesis import strategies as st
 
 from coverage_lab.config import TrafficConfig
 from coverage_lab.schema import QUARANTINE, TRAFFIC
-from coverage_lab.traffic import Source, TrafficBatch, flat_lines, read_traffic, reading
-from coverage_lab.traffic.json_values import lines
+from coverage_lab.traffic import Source, TrafficBatch, flat_lines, json_values, read_traffic, reading
 from coverage_lab.traffic.shares import Piece
 from coverage_lab.traffic.timestamps import Clock
 
@@ -138,6 +138,15 @@ def told(batches: list[TrafficBatch]) -> tuple[Any, ...]:
     )
 
 
+def by_readline(path: Path, limit: int) -> Iterator[bytes | None]:
+    """Lines without their ends, read one at a time; None for one that is longer than `limit`."""
+    with path.open("rb") as opened:
+        for line in opened:
+            bare = line.rstrip(b"\r\n")
+            most = limit + 2 if line.endswith(b"\n") else limit
+            yield bare if len(bare) <= limit and len(line) <= most else None
+
+
 @settings(deadline=None)
 @given(
     lines=LINES,
@@ -175,14 +184,13 @@ def test_blocks_give_the_rows_of_lines(
     config = TrafficConfig(constants=constants, max_prompt_bytes=500)
     piece = Piece(0, Source(path, path.name, "jsonl"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flat_lines, "_BLOCK_BYTES", sizes[0])
+        patch.setattr(json_values, "_BLOCK_BYTES", sizes[0])
         patch.setattr(flat_lines, "_PART_BYTES", sizes[1])
         patch.setattr(reading, "line_limit", lambda config: LONGEST)
         got = told(list(read_traffic([piece.source], config, as_of=AS_OF)))
         clock = Clock.of(config, AS_OF)
-        one_by_one = reading._collected(
-            reading._collector(piece, config, clock), reading.open_values(piece.source, config, AS_OF), config
-        )
+        rows = json_values.line_values(by_readline(path, LONGEST), LONGEST)
+        one_by_one = reading._collected(reading._collector(piece, config, clock), rows, config)
         assert got == told(list(one_by_one))
 
 
@@ -207,9 +215,9 @@ def test_a_line_is_too_long_for_blocks_where_it_is_for_lines(
 ) -> None:
     if after and not line.endswith(b"\n"):
         line += b"\n"
-    one_by_one = list(lines(BytesIO(line + after), 20))
+    one_by_one = list(json_values.lines(BytesIO(line + after), 20))
     assert [found is not None for found in one_by_one] == [is_read, *([True] if after else [])]
-    in_blocks = list(flat_lines.blocks(BytesIO(line + after), 20))
+    in_blocks = list(json_values.blocks(BytesIO(line + after), 20))
     assert (in_blocks[0][1] is not None) == is_read
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -19,8 +20,8 @@ from hypothesis import strategies as st
 from coverage_lab.config import TrafficConfig, TrafficFormat
 from coverage_lab.errors import TrafficError
 from coverage_lab.traffic import check_sources, drop_repeated_requests, find_sources, read_traffic
-from coverage_lab.traffic.chat import conversation_of, request_of
-from coverage_lab.traffic.formats import FORMATS
+from coverage_lab.traffic.chat import Request, conversation_of, request_of
+from coverage_lab.traffic.formats import FORMATS, format
 from coverage_lab.traffic.json_values import Unreadable, values
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -393,6 +394,92 @@ def test_no_value_makes_a_format_fail(value: Any) -> None:
             odd = {**record, key: value}
             FORMATS[name].recognises(odd)
             assert all(isinstance(row, dict) for row in FORMATS[name].rows(odd))
+
+
+CONTENTS = st.one_of(
+    st.text("ab \n", max_size=4),
+    st.lists(
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["text", "image_url", "tool_result", "tool_use", ["text"]])},
+            optional={"text": st.text("ab", max_size=2) | st.none(), "more": st.none()},
+        ),
+        max_size=3,
+    ),
+    st.sampled_from([None, 7, {"parts": ["a"]}, [["a"]], "a"]),
+)
+ROLES = st.sampled_from(["user", "User", "human", "system", "developer", "assistant", "tool", "", 3, None])
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": ROLES, "content": CONTENTS},
+        optional={
+            "tool_calls": st.sampled_from([None, [{"id": "c"}]]),
+            "type": st.sampled_from(["message", "tool_result", ["x"]]),
+            "name": st.just("n"),
+            "message": st.sampled_from([None, {"role": "user", "content": "b"}]),
+        },
+    )
+    | st.fixed_dictionaries({"role": ROLES, "content": CONTENTS}),
+    max_size=5,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(messages=MESSAGES, system=st.sampled_from([None, "", "s", [{"type": "text", "text": "t"}]]))
+def test_plain_messages_are_read_as_all_others(messages: list[Any], system: object) -> None:
+    for value in (messages, {"messages": messages}, {"messages": messages, "system": system}):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("coverage_lab.traffic.chat._read_plain", lambda messages, system: None)
+            one_way = request_of(value, system=system)
+        assert request_of(value, system=system) == one_way
+
+
+@settings(max_examples=100, deadline=None)
+@given(system=st.text(max_size=3), turns=st.lists(st.text(max_size=3), max_size=4))
+def test_marks_of_a_request(system: str, turns: list[str]) -> None:
+    def digest(*texts: str) -> bytes:
+        return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    marks = Request(turns[-1] if turns else "", system, tuple(turns), False, 0).marks()
+    assert marks.turn.to_bytes(8, "big", signed=True) == digest(system, *turns)[:8]
+    assert marks.session == ("conversation-" + digest(system, turns[0])[:8].hex() if turns else None)
+    assert marks.system == (digest(system).hex() if system else None)
+
+
+PLACED = st.sampled_from(
+    [None, "", 0, "v", "w", 7, {}, {"user_id": "u", "prompt_tokens": 3}, '{"user_id":"x"}']
+)
+NAMES = [
+    "user",
+    "metadata",
+    "user_id",
+    "created",
+    "timestamp",
+    "time",
+    "id",
+    "requestId",
+    "session_id",
+    "usage",
+]
+PLACES = st.dictionaries(st.sampled_from(NAMES), PLACED, max_size=5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(record=PLACES, request=PLACES, response=PLACES)
+def test_values_of_an_exchange_are_the_first_that_are_there(
+    record: dict[str, Any], request: dict[str, Any], response: dict[str, Any]
+) -> None:
+    def found(places: list[dict[str, Any]], paths: tuple[str, ...]) -> Any:
+        values = (format.first(place, path) for place in places for path in paths)
+        return next((value for value in values if value is not None), None)
+
+    row = format.exchange(record, request, response)
+    asked, told = [request, record, response], [response, request, record]
+    assert row.get("account_id") == found(asked, format.USERS)
+    assert row.get("timestamp") == (found([record], format.TIMES) or found(told, format.TIMES))
+    assert row.get("request_id") == found(told, ("id", "request_id", "requestId"))
+    assert row.get("session") == found(asked, format.SESSIONS)
+    assert row.get("tokens_in") == found(told, format.TOKENS_IN)
+    assert row.get("tokens_out") == found(told, format.TOKENS_OUT)
 
 
 def _stream(data: bytes) -> Any:

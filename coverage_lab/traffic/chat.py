@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 _USER: Final = frozenset({"user", "human"})
 _SYSTEM: Final = frozenset({"system", "developer"})
+_TOOLS: Final = frozenset({"tool", "function", "ipython"})
 _ROLE_KEYS: Final = ("role", "from", "author")
 #: Parts of a message that are a tool's answer, whoever sends them.
 _RESULTS: Final = frozenset(
@@ -33,8 +34,7 @@ _BODY_KEYS: Final = (
 _DEPTH: Final = 4
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What one request says.
 
     Attributes
@@ -58,31 +58,42 @@ class Request:
     continued: bool
     media: int
 
-    @property
-    def turn(self) -> int:
-        """Hash of the whole way to the newest user turn, the same for all requests of an agent's loop."""
-        return int.from_bytes(_digest("\0".join((self.system, *self.turns)))[:8], "big", signed=True)
-
-    @property
-    def session(self) -> str | None:
-        """Name of the conversation, by how it began; the same for all requests that send its start again."""
-        if not self.turns:
-            return None
-        return "conversation-" + _digest("\0".join((self.system, self.turns[0])))[:8].hex()
-
-    @property
-    def system_hash(self) -> str | None:
-        """Hash of the system prompt."""
-        return _digest(self.system).hex() if self.system else None
+    def marks(self) -> Marks:
+        """Hashes that tell this request's conversation, turn and system prompt from others."""
+        system, turns = self.system, self.turns
+        start = f"{system}\0{turns[0]}" if turns else system
+        hashed = hashlib.blake2b(start.encode("utf-8", "surrogatepass"), digest_size=16)
+        digest = hashed.digest()[:8]
+        session = "conversation-" + digest.hex() if turns else None
+        if len(turns) > 1:  # what is sent again is hashed once
+            hashed.update(("\0" + "\0".join(turns[1:])).encode("utf-8", "surrogatepass"))
+            digest = hashed.digest()[:8]
+        return Marks(int.from_bytes(digest, "big", signed=True), session, _system_hash(system))
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+class Marks(NamedTuple):
+    """Hashes of a request.
+
+    Attributes
+    ----------
+    turn : int
+        Of the whole way to the newest user turn, the same for all requests of an agent's loop.
+    session : str or None
+        Of how the conversation began, the same for all requests that send its start again.
+    system : str or None
+        Of the system prompt.
+    """
+
+    turn: int
+    session: str | None
+    system: str | None
 
 
-def text_hash(text: str) -> str:
-    """Hash of a system prompt's text, in hex."""
-    return _digest(text).hex()
+@lru_cache(maxsize=64)  # most requests of an account have the same
+def _system_hash(text: str) -> str | None:
+    if not text:
+        return None
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def parsed(value: object) -> object:
@@ -111,13 +122,17 @@ def request_of(value: object, *, system: object = None) -> Request | None:
     Request or None
         None where there are no messages.
     """
-    found = _find(parsed(value), 0)
-    if found is None:
-        return None
-    messages, own = found
-    apart = "\n".join(filter(None, (_text(system)[0], own)))
-    request = _read(messages)
-    return replace(request, system="\n".join(filter(None, (apart, request.system))))
+    value = parsed(value)
+    apart = "" if system is None else _text(system)[0]
+    request = None
+    if type(value) is list:
+        request = _read_plain(value, [apart])
+    elif type(value) is dict and type(messages := value.get("messages")) is list:
+        request = _read_plain(messages, [apart, _system_beside(value)])
+    if request is not None:
+        return request
+    found = _find(value, 0)
+    return _read(found[0], [apart, found[1]]) if found is not None else None
 
 
 def is_chat(value: object) -> bool:
@@ -132,7 +147,7 @@ def conversation_of(value: object) -> list[Request]:
         return []
     messages = found[0]
     ends = [at for at, message in enumerate(messages) if _role(message) in _USER]
-    return [_read(messages[: end + 1]) for end in ends]
+    return [_read(messages[: end + 1], []) for end in ends]
 
 
 def _find(value: object, depth: int) -> tuple[Sequence[object], str] | None:
@@ -147,20 +162,25 @@ def _find(value: object, depth: int) -> tuple[Sequence[object], str] | None:
         inner = value.get(key)
         if inner is None:
             continue
-        system = value.get("system") or value.get("instructions") or value.get("systemInstruction")
         if isinstance(inner, str):
             inner = parsed(inner)
             if isinstance(inner, str) and key != "prompt" and _is_body(value):
-                return [{"role": "user", "content": inner}], _text(system)[0]
+                return [{"role": "user", "content": inner}], _system_beside(value)
         found = _find(inner, depth + 1)
         if found is not None:
-            return found[0], "\n".join(filter(None, (_text(system)[0], found[1])))
+            return found[0], "\n".join(filter(None, (_system_beside(value), found[1])))
     if _role(value) is not None and ("content" in value or "parts" in value):
         return [value], ""
     for key in _BODY_KEYS:
         if key in value and (found := _find(parsed(value[key]), depth + 1)) is not None:
             return found
     return None
+
+
+def _system_beside(body: Mapping[str, object]) -> str:
+    """System prompt that a body keeps apart from its messages."""
+    system = body.get("system") or body.get("instructions") or body.get("systemInstruction")
+    return system if type(system) is str else _text(system)[0] if system else ""
 
 
 def _is_body(value: Mapping[object, object]) -> bool:
@@ -204,8 +224,47 @@ def _role(message: object) -> str | None:
 _LANGCHAIN: Final = frozenset({"human", "ai", "system", "tool", "function", "chat"})
 
 
-def _read(messages: Sequence[object]) -> Request:
-    system: list[str] = []
+#: Keys beside `role` and `content` that can say something else of a message.
+_TELLING: Final = frozenset({"message", "type", "tool_calls", "function_call"})
+
+
+def _read_plain(messages: list[Any], system: list[str]) -> Request | None:
+    """As `_read`, for lists whose messages all have a role and one text; None for any other."""
+    turns: list[str] = []
+    continued, user_before = False, False
+    for message in messages:
+        if type(message) is not dict or (len(message) > 2 and not _TELLING.isdisjoint(message)):
+            return None
+        role, text = message.get("role"), message.get("content")
+        if type(role) is not str:
+            return None
+        if type(text) is not str:
+            if type(text) is not list or len(text) != 1 or type(part := text[0]) is not dict:
+                return None
+            text = part.get("text")
+            if type(text) is not str or len(part) != 2 or part.get("type") != "text":
+                return None
+        role = role.lower()
+        if role == "user" or role == "human":
+            if user_before:  # one turn in several messages
+                turns[-1] = "\n".join(filter(None, (turns[-1], text)))
+            else:
+                turns.append(text)
+            continued, user_before = False, True
+            continue
+        user_before = False
+        if role == "system" or role == "developer":
+            system.append(text)
+        elif role in _TOOLS:
+            continued = bool(turns)
+    if not messages:
+        return None
+    newest = turns[-1] if turns else ""
+    return Request(newest, "\n".join(filter(None, system)), tuple(turns), continued, 0)
+
+
+def _read(messages: Sequence[object], system: list[str]) -> Request:
+    """Read messages; `system` is what stands beside them, and takes up theirs."""
     turns: list[str] = []
     continued, media, before = False, 0, ""
     for message in messages:
@@ -220,7 +279,7 @@ def _read(messages: Sequence[object]) -> Request:
                 others += media
             turns.append(text)
             continued, media = False, others
-        elif results or role in ("tool", "function", "ipython") or _calls_tools(message):
+        elif results or role in _TOOLS or _calls_tools(message):
             continued = bool(turns)
         before = "user" if role in _USER and not results else "other"
     return Request(
@@ -246,7 +305,7 @@ def _content(message: Mapping[object, object]) -> tuple[str, int, int]:
     inner = message.get("message") or message.get("kwargs") or message.get("data")
     if isinstance(inner, dict) and "content" not in message:
         return _content(inner)
-    if message.get("type") in _RESULTS:
+    if _is_result(message.get("type")):
         return "", 0, 1
     for key in ("content", "parts", "value", "text"):
         if message.get(key) is not None:
@@ -265,7 +324,7 @@ def _text(value: object) -> tuple[str, int, int]:
             texts.append(part)
             continue
         kind = part.get("type")
-        if kind in _RESULTS or any(name in part for name in ("toolResult", "functionResponse")):
+        if _is_result(kind) or any(name in part for name in ("toolResult", "functionResponse")):
             results += 1
             continue
         text = part.get("text", part.get("content") if kind in (None, "text") else None)
@@ -276,6 +335,10 @@ def _text(value: object) -> tuple[str, int, int]:
         elif kind not in ("tool_use", "tool_call", "thinking", "reasoning"):
             others += 1
     return "\n".join(texts), others, results
+
+
+def _is_result(kind: object) -> bool:
+    return isinstance(kind, str) and kind in _RESULTS
 
 
 def _parts(value: object) -> Iterator[str | Mapping[object, object]]:

@@ -8,7 +8,7 @@ object, and every value that is asked for has one plain type. All other blocks a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import IO, Final
+from typing import Final
 
 import numpy as np
 import orjson
@@ -17,44 +17,13 @@ import pyarrow.json
 from numpy.typing import NDArray
 
 from coverage_lab.traffic.columns import COLUMNS, COUNTS, is_text
-from coverage_lab.traffic.json_values import BYTE_ORDER_MARK, is_within
 
-#: Bytes of lines that are read at once, and of those that are tried again where one among them is odd.
-_BLOCK_BYTES: Final = 2**21
+#: Bytes of the lines that are tried again where one among a block's is odd.
 _PART_BYTES: Final = 2**16
 #: Brackets in a line up to which no value can be nested too deeply for the other parser.
 _FEW_BRACKETS: Final = 1_000
 #: Digits up to which both parsers take a number.
 _FEW_DIGITS: Final = 4_000
-
-
-def blocks(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
-    """Whole lines with the place of the first; None for a line of more than `limit` bytes, never held whole.
-
-    Yields
-    ------
-    (int, bytes or None)
-        About two mebibytes, or `limit` where that is less.
-    """
-    place, size = 0, min(_BLOCK_BYTES, limit)
-    start = stream.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
-    while start or (start := stream.read(1)):
-        block = start + stream.read(size - len(start))
-        start = b""
-        end = b"" if block.endswith(b"\n") else stream.readline(limit + 2)
-        cut = block.rfind(b"\n") + 1
-        last = block[cut:] + end
-        if is_within(last, limit):
-            yield place, block + end
-            place += block.count(b"\n") + end.count(b"\n")
-            continue
-        if cut:
-            yield place, block[:cut]
-            place += block.count(b"\n")
-        yield place, None
-        place += 1
-        while end and not end.endswith(b"\n"):
-            end = stream.readline(2**16)
 
 
 def parts(block: bytes) -> Iterator[bytes]:

@@ -42,6 +42,8 @@ WRAPPERS: Final = frozenset(
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BETWEEN: Final = " \t\r\n,[]\x1e\ufeff\0"
 _CHUNK: Final = 2**20
+#: Bytes of lines that are read at once.
+_BLOCK_BYTES: Final = 2**21
 _SURROGATE_BYTES: Final = range(0xDC80, 0xDD00)
 
 
@@ -140,20 +142,53 @@ def _wrapper(text: bytes) -> str | None:
     return None
 
 
+def blocks(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
+    """Whole lines with the place of the first; None for a line of more than `limit` bytes, never held whole.
+
+    Yields
+    ------
+    (int, bytes or None)
+        About two mebibytes, or `limit` where that is less.
+    """
+    place, size = 0, min(_BLOCK_BYTES, limit)
+    start = stream.read(len(BYTE_ORDER_MARK)).removeprefix(BYTE_ORDER_MARK)
+    while start or (start := stream.read(1)):
+        block = start + stream.read(size - len(start))
+        start = b""
+        end = b"" if block.endswith(b"\n") else stream.readline(limit + 2)
+        cut = block.rfind(b"\n") + 1
+        last = block[cut:] + end
+        if is_within(last, limit):
+            yield place, block + end
+            place += block.count(b"\n") + end.count(b"\n")
+            continue
+        if cut:
+            yield place, block[:cut]
+            place += block.count(b"\n")
+        yield place, None
+        place += 1
+        while end and not end.endswith(b"\n"):
+            end = stream.readline(2**16)
+
+
 def lines(stream: IO[bytes], limit: int) -> Iterator[bytes | None]:
     """Lines without their ends; None for one of more than `limit` bytes, which is never held whole.
 
     An end may have two bytes, and a mark before the first line is no part of it.
     """
-    mark = BYTE_ORDER_MARK
-    while line := stream.readline(limit + 2 + len(mark)):
-        line, mark = line.removeprefix(mark), b""
-        if is_within(line, limit):
-            yield line.rstrip(b"\r\n")
-            continue
-        while line and not line.endswith(b"\n"):
-            line = stream.readline(2**16)
-        yield None
+    for _, block in blocks(stream, limit):
+        if block is None:
+            yield None
+        else:
+            yield from lines_of(block)
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    """Lines of a block without their ends."""
+    found = block.split(b"\n")
+    if not found[-1]:
+        found.pop()
+    return [line.rstrip(b"\r") for line in found] if b"\r" in block else found
 
 
 def is_within(line: bytes, limit: int) -> bool:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -20,9 +21,9 @@ from coverage_lab.errors import TrafficError
 from coverage_lab.traffic.batch import TrafficBatch
 from coverage_lab.traffic.columns import check_mapping, is_text, partition_constants, resolve
 from coverage_lab.traffic.delimited import csv_batches, csv_schema
-from coverage_lab.traffic.flat_lines import blocks, parts
+from coverage_lab.traffic.flat_lines import parts
 from coverage_lab.traffic.formats import FORMATS
-from coverage_lab.traffic.json_values import layout_of, line_values, values
+from coverage_lab.traffic.json_values import blocks, layout_of, line_values, lines_of, values
 from coverage_lab.traffic.opening import head_of, open_content
 from coverage_lab.traffic.paths import head
 from coverage_lab.traffic.records import RecordCollector
@@ -149,25 +150,48 @@ def _read_values(
     source = piece.source
     collector = _collector(piece, config, clock)
     constants = partition_constants(source, config)
-    flat = collector.flat_lines()
-    if flat is None or source.format == "log" or layout_of(head_of(source)) != "lines":
+    if source.format == "log" or layout_of(head_of(source)) != "lines":
         yield from _collected(collector, open_values(source, config, as_of), config)
         return
+    flat = collector.flat_lines()
     limit = line_limit(config)
+    held = 0
     with open_content(source.path) as stream:
         for row, block in blocks(stream, limit):
             if block is None:
-                yield from _collected(collector, line_values((None,), limit, row), config)
+                yield from _full(collector, line_values((None,), limit, row), config)
                 continue
-            whole = flat.read(block)
-            for part in (block,) if whole is not None else parts(block):
-                arrays = flat.read(part) if whole is None else whole
+            whole = flat.read(block) if flat is not None else None
+            for part in (block,) if flat is None or whole is not None else parts(block):
+                arrays = flat.read(part) if flat is not None and whole is None else whole
                 if arrays is None:
-                    lines = (line.rstrip(b"\r") for line in part.split(b"\n"))
-                    yield from _collected(collector, line_values(lines, limit, row), config)
-                else:
+                    yield from _full(collector, line_values(lines_of(part), limit, row), config)
+                    held += len(part)
+                if len(collector) and (arrays is not None or held >= BATCH_BYTES):
+                    yield collector.batch()
+                    held = 0
+                if arrays is not None:
                     yield from _flat_batches(arrays, constants, config, clock, piece, row)
                 row += part.count(b"\n")
+    if len(collector):
+        yield collector.batch()
+
+
+def _full(
+    collector: RecordCollector, values: Iterator[tuple[int, Any]], config: TrafficConfig
+) -> Iterator[TrafficBatch]:
+    """Take in values; yield a batch whenever one has all its rows."""
+    add = collector.add
+    while True:
+        room = max(1, config.batch_rows - len(collector))
+        taken = 0
+        for row, value in islice(values, room):
+            add(row, value)
+            taken += 1
+        if len(collector) >= config.batch_rows:
+            yield collector.batch()
+        if taken < room:
+            return
 
 
 def _flat_batches(

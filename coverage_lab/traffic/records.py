@@ -151,11 +151,11 @@ class RecordCollector:
             self._left_out += 1
             return
         if self._format is not None:
-            rows = list(self._format.rows(record))
-            if not rows:
-                self._left_out += 1
-            for one in rows:
+            one = None
+            for one in self._format.rows(record):
                 self._add_formatted(row, record, one)
+            if one is None:
+                self._left_out += 1
             return
         if self._flat:
             get = record.get
@@ -176,28 +176,30 @@ class RecordCollector:
                 ours == "prompt" and isinstance(found.get("prompt"), Request)
             ):
                 found[ours] = value
-        values = [
-            self._constants.get(ours) if (value := found.get(ours)) is None else value for ours in COLUMNS
-        ]
+        values = list(map(found.get, COLUMNS))
+        for ours, constant in self._constants.items():
+            if values[_PLACES[ours]] is None:
+                values[_PLACES[ours]] = constant
         self._hold(row, values)
 
     def _hold(self, row: int, values: list[Any]) -> None:
         prompt = values[_PROMPT]
         turn: tuple[int | None, bool | None] = (None, None)
-        if not isinstance(prompt, str | None) or (self._messages and isinstance(prompt, str)):
-            request = prompt if isinstance(prompt, Request) else None
+        if prompt is not None and (self._messages or type(prompt) is not str):
+            request = prompt if type(prompt) is Request else None
             if request is None and isinstance(prompt, list | dict | str):
                 request = request_of(prompt)
             if request is not None:
-                if not request.prompt.strip():
+                if not request.prompt or request.prompt.isspace():
                     self.refuse(row, *_NO_USER_TURN, account=_account(values[0]))
                     return
                 values[_PROMPT] = request.prompt
-                turn = request.turn, request.continued
+                marks = request.marks()
+                turn = marks.turn, request.continued
                 if values[_SESSION] in (None, ""):
-                    values[_SESSION] = request.session
+                    values[_SESSION] = marks.session
                 if values[_SYSTEM] in (None, ""):
-                    values[_SYSTEM] = request.system_hash
+                    values[_SYSTEM] = marks.system
             elif isinstance(prompt, list | dict) and not prompt:
                 values[_PROMPT] = ""
         self._places.append(row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from coverage_lab.traffic.chat import Request, parsed, request_of
@@ -46,8 +46,11 @@ def _keys(path: str) -> tuple[str, ...]:
 
 def at(record: object, path: str) -> Any:
     """Value at dotted keys; JSON text on the way is looked into; None where nothing is."""
-    value: Any = record
-    for key in _keys(path):
+    return _under(record, _keys(path))
+
+
+def _under(value: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
         if type(value) is not dict:
             value = parsed(value)
             if not isinstance(value, dict):
@@ -68,7 +71,7 @@ def first(record: object, *paths: str) -> Any:
         keys = _keys(path)
         value = record.get(keys[0])
         if value is not None and len(keys) > 1:  # most keys of most records are absent
-            value = at(record, path)
+            value = _under(value, keys[1:])
         if value is not None and value != "":
             return value
     return None
@@ -76,7 +79,7 @@ def first(record: object, *paths: str) -> Any:
 
 def has(record: Record, *names: str) -> bool:
     """Whether a record has all these keys."""
-    return all(name in record for name in names)
+    return all(map(record.__contains__, names))
 
 
 def asked(body: object, *, system: object = None) -> Request | str | None:
@@ -103,26 +106,53 @@ SESSIONS = (
 )
 
 
-def exchange(record: Record, request: object, response: object) -> Row:
+#: One place where a value can lie: which of request, record and response; the key; keys below it.
+_Candidates = tuple[tuple[int, str, tuple[str, ...]], ...]
+_REQUEST, _RECORD, _RESPONSE = 0, 1, 2
+_ASKED_FIRST, _TOLD_FIRST = (_REQUEST, _RECORD, _RESPONSE), (_RESPONSE, _REQUEST, _RECORD)
+_OTHER_TIMES = "time of the request or the response"
+
+
+@lru_cache(maxsize=1_024)
+def _places(
+    request: tuple[str, ...], record: tuple[str, ...], response: tuple[str, ...]
+) -> tuple[tuple[str, _Candidates], ...]:
+    """Where the columns can lie in an exchange with these keys, so that what is absent is not looked for."""
+    present = tuple(map(frozenset, (request, record, response)))
+
+    def candidates(order: tuple[int, ...], paths: tuple[str, ...]) -> _Candidates:
+        return tuple(
+            (place, keys[0], keys[1:])
+            for place in order
+            for keys in map(_keys, paths)
+            if keys[0] in present[place]
+        )
+
+    return (
+        ("account_id", candidates(_ASKED_FIRST, USERS)),
+        ("timestamp", candidates((_RECORD,), TIMES)),
+        (_OTHER_TIMES, candidates(_TOLD_FIRST, TIMES)),
+        ("request_id", candidates(_TOLD_FIRST, ("id", "request_id", "requestId"))),
+        ("session", candidates(_ASKED_FIRST, SESSIONS)),
+        ("tokens_in", candidates(_TOLD_FIRST, TOKENS_IN)),
+        ("tokens_out", candidates(_TOLD_FIRST, TOKENS_OUT)),
+    )
+
+
+def exchange(record: Record, request: Record, response: Record) -> Row:
     """Row of a request and its response, either of which may be the record itself."""
-
-    asked_first, told_first = (request, record, response), (response, request, record)
-
-    def found(*paths: str, response_first: bool = False) -> Any:
-        for place in told_first if response_first else asked_first:
-            if (value := first(place, *paths)) is not None:
-                return value
-        return None
-
-    return {
-        "account_id": found(*USERS),
-        "timestamp": first(record, *TIMES) or found(*TIMES, response_first=True),
-        "prompt": asked(request),
-        "request_id": found("id", "request_id", "requestId", response_first=True),
-        "session": found(*SESSIONS),
-        "tokens_in": found(*TOKENS_IN, response_first=True),
-        "tokens_out": found(*TOKENS_OUT, response_first=True),
-    }
+    places = request, record, response
+    row: Row = {"prompt": asked(request)}
+    for name, candidates in _places(tuple(request), tuple(record), tuple(response)):
+        for place, key, below in candidates:
+            value = places[place][key]
+            if below:
+                value = _under(value, below)
+            if value is not None and value != "":
+                row[name] = value
+                break
+    row["timestamp"] = row.get("timestamp") or row.get(_OTHER_TIMES)
+    return row
 
 
 #: Keys under which logs keep the two halves of an exchange.
@@ -149,21 +179,44 @@ RESPONSES = (
 )
 
 
+_Paths = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@lru_cache(maxsize=1_024)
+def _among(names: tuple[str, ...]) -> tuple[_Paths, _Paths]:
+    """Paths of a request and of a response that can lead somewhere in a record with these keys."""
+    present = frozenset(names)
+    requests, responses = (
+        tuple((keys[0], keys[1:]) for keys in map(_keys, paths) if keys[0] in present)
+        for paths in (REQUESTS, RESPONSES)
+    )
+    return requests, responses
+
+
+def _object_at(record: Record, key: str, below: tuple[str, ...]) -> dict[str, Any] | None:
+    value = record[key]
+    if below:
+        value = _under(value, below)
+    if type(value) is str:
+        value = parsed(value)
+    return value if isinstance(value, dict) else None
+
+
 def body_of(record: Record, *keys: str) -> Record | None:
     """The request's body: the record itself, or what lies under one of `REQUESTS`, with all of these keys."""
     if has(record, *keys):
         return record
-    for path in REQUESTS:
-        candidate = parsed(first(record, path))
-        if isinstance(candidate, dict) and has(candidate, *keys):
+    for key, below in _among(tuple(record))[0]:
+        candidate = _object_at(record, key, below)
+        if candidate is not None and has(candidate, *keys):
             return candidate
     return None
 
 
 def answer_of(record: Record) -> Record:
     """The response's body; the record itself where it has none apart."""
-    for path in RESPONSES:
-        found = parsed(first(record, path))
-        if isinstance(found, dict):
+    for key, below in _among(tuple(record))[1]:
+        found = _object_at(record, key, below)
+        if found is not None:
             return found
     return record

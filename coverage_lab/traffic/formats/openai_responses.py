@@ -13,7 +13,7 @@ def _recognises(record: Record) -> bool:
 def _rows(record: Record) -> Iterator[Row]:
     body = body_of(record, "input") or record
     row = exchange(record, body, answer_of(record))
-    yield row | {"session": row["session"] or first(body, "conversation")}
+    yield row | {"session": row.get("session") or first(body, "conversation")}
 
 
 FORMAT = Format(
