@@ -150,7 +150,11 @@ def test_without_campaigns_verdicts_are_those_of_the_accounts_alone(run, day, tm
     assert alone["score"].equals(marked["score"])
 
 
-JUDGED = PooledJudgement(0.9, 0.004, "harvesting", 0.8, 0, 900, 800, (100, 2000), [])
+JUDGED = PooledJudgement(0.9, 0.004, {"harvesting": 0.8}, 0, 900, 800, (100, 2000), [])
+
+
+def read_as(archetype, probability, harvesting=0.1):
+    return {"chances": {archetype: probability, "harvesting": harvesting}}
 
 
 @pytest.mark.parametrize(
@@ -159,16 +163,25 @@ JUDGED = PooledJudgement(0.9, 0.004, "harvesting", 0.8, 0, 900, 800, (100, 2000)
         ({}, 0.0, 1.0, "review"),
         ({"p_value": 0.03}, 0.0, 1.0, "watch"),
         ({"p_value": 0.2}, 0.0, 1.0, "clear"),
-        ({"archetype": "multi_tenant"}, 0.0, 1.0, "inconclusive"),  # nobody can be told apart
-        ({"archetype": "multi_tenant", "archetype_probability": 0.3}, 0.0, 1.0, "watch"),
-        ({"archetype": "multi_tenant", "end_users": 3}, 0.0, 1.0, "watch"),
+        (read_as("multi_tenant", 0.8), 0.0, 1.0, "inconclusive"),  # nobody can be told apart
+        (read_as("multi_tenant", 0.3), 0.0, 1.0, "watch"),
+        (read_as("multi_tenant", 0.8) | {"end_users": 3}, 0.0, 1.0, "watch"),
         ({"prompts": 40}, 0.0, 1.0, "inconclusive"),
         ({"texts": 3}, 0.0, 1.0, "inconclusive"),
         ({"prompts": 60}, 0.0, 1.0, "watch"),  # smaller than what was calibrated
         ({"texts": 3, "p_value": 0.2}, 0.0, 1.0, "clear"),
-        ({"archetype": "evaluation_run"}, 0.0, 1.0, "clear"),
-        ({"archetype": "evaluation_run", "archetype_probability": 0.3}, 0.0, 1.0, "watch"),
-        ({"archetype": "data_processing"}, 0.0, 1.0, "clear"),
+        (read_as("evaluation_run", 0.5, 0.2), 0.0, 1.0, "clear"),
+        (read_as("evaluation_run", 0.5, 0.3), 0.0, 1.0, "watch"),  # not twice as probable as harvesting
+        (read_as("evaluation_run", 0.36, 0.46), 0.0, 1.0, "watch"),  # harvesting is likelier still
+        (read_as("evaluation_run", 0.34, 0.46), 0.0, 1.0, "review"),
+        (
+            {"chances": {"evaluation_run": 0.2, "red_team_research": 0.2, "harvesting": 0.5}},
+            0.0,
+            1.0,
+            "watch",
+        ),
+        (read_as("data_processing", 0.4, 0.2), 0.0, 1.0, "clear"),
+        (read_as("data_processing", 0.3, 0.2), 0.0, 1.0, "watch"),
         ({"end_users": 50}, 0.0, 1.0, "inconclusive"),
         ({}, 0.9, np.inf, "clear"),
         ({}, 0.9, 1.0, "review"),  # a bank that repeats itself is no list that each goes through
@@ -181,14 +194,13 @@ def test_verdict_of_a_linked_group(changed, shared, ratio, verdict):
         replace(JUDGED, **changed), shared_texts=shared, text_ratio=ratio, config=DetectConfig()
     )
     assert found == verdict
-    assert bool(notes) == (
-        verdict not in ("review", "watch") or bool({"archetype", "prompts"} & set(changed))
-    )
+    by_p_alone = "watch" if "p_value" in changed else "review"
+    assert bool(notes) == (found != by_p_alone)
 
 
 def test_a_group_is_judged_by_the_rules_of_an_account():
     """What makes an account inconclusive makes a group that, in the same words."""
-    judged = replace(JUDGED, archetype="multi_tenant")
+    judged = replace(JUDGED, chances={"multi_tenant": 0.8})
     _, group = group_verdict(judged, shared_texts=0.0, text_ratio=1.0, config=DetectConfig())
     _, account = verdict_of(
         prompts=judged.prompts,

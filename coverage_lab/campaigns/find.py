@@ -134,7 +134,7 @@ def _tables(groups: Sequence[_Group], judge: Judge, *, proposed: int, config_id:
     for group, q_value in zip(groups, q.tolist(), strict=True):
         verdict, notes = group_verdict(
             group.judged,
-            shared_texts=group.division.shared_texts,
+            shared_texts=group.division.member_shared_texts,
             text_ratio=group.division.text_ratio,
             config=judge.config,
         )

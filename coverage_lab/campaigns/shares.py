@@ -28,6 +28,9 @@ class Division:
     ----------
     shared_texts : float
         Share of the group's different texts that more than one member sent.
+    member_shared_texts : float
+        Share of its different texts that another member sent too, of the median member: one stranger that has
+        wandered into a group doesn't change it.
     text_ratio, cell_ratio : float
         `meeting_ratio` of texts and of fine cells.
     meetings : Meetings
@@ -41,6 +44,7 @@ class Division:
     """
 
     shared_texts: float
+    member_shared_texts: float
     text_ratio: float
     cell_ratio: float
     meetings: Meetings
@@ -54,19 +58,16 @@ def division_of(states: AccountStates, atlas: Atlas) -> Division:
     member = np.repeat(np.arange(len(states.account_ids)), states.prompts)
     texts = np.unique(states.digests, return_inverse=True)[1]
     cells = states.cells[:, _FINE].astype(np.int64)
-    holders = _holders(member, texts)
-    pairs, reached = _pairs(member, cells), len(np.unique(cells))
-    alone = _holders(member, cells)[pairs[1]] == 1
     size = len(states.account_ids)
-    own = np.bincount(pairs[0][alone], minlength=size) / np.maximum(np.bincount(pairs[0], minlength=size), 1)
     return Division(
-        shared_texts=float((holders > 1).mean()),
+        shared_texts=float((_holders(member, texts) > 1).mean()),
+        member_shared_texts=float(np.median(1 - _alone(member, texts, size))),
         text_ratio=meeting_ratio(member, texts),
         cell_ratio=meeting_ratio(member, cells),
         meetings=meetings_within_topics(member, cells, atlas.masses[_FINE], atlas.parents[_MIDDLE]),
-        cells_reached=reached,
+        cells_reached=len(np.unique(cells)),
         cells_expected=expected_union(states.prompts, atlas.masses[_FINE]),
-        own_ground=own,
+        own_ground=_alone(member, cells, size),
     )
 
 
@@ -77,6 +78,16 @@ def _pairs(
     width = int(value.max()) + 1
     pairs = np.unique(member * width + value)
     return pairs // width, pairs % width
+
+
+def _alone(member: NDArray[np.int64], value: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """Share of each member's different values that no other member has; 0 of one that has none."""
+    mine, values = _pairs(member, value)
+    alone = mine[_holders(member, value)[values] == 1]
+    share: NDArray[np.float64] = np.bincount(alone, minlength=size) / np.maximum(
+        np.bincount(mine, minlength=size), 1
+    )
+    return share
 
 
 def _holders(member: NDArray[np.int64], value: NDArray[np.int64]) -> NDArray[np.int64]:

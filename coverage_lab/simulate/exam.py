@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from coverage_lab.simulate.harvest import harvest_grammar
@@ -20,6 +22,8 @@ _STEMS = (
     "Only one of these could be called {category}. Which?",
     "{category}, by the usual definition, is:",
 )
+#: Tries for a question that is new, per question asked for, before a subject counts as exhausted.
+_PATIENCE = 50
 _WORKED = ("mathematics", "reasoning", "reading")
 
 
@@ -36,8 +40,11 @@ def _choice(subject: str, rng: np.random.Generator) -> str:
     return "\n".join([stem[:1].upper() + stem[1:], *listed])
 
 
-def exam(count: int, rng: np.random.Generator) -> list[str]:
-    """Compose `count` distinct benchmark questions, one subject after the other."""
+def exam(count: int, rng: np.random.Generator, *, subjects: Sequence[str] | None = None) -> list[str]:
+    """Compose `count` distinct benchmark questions, one subject after the other; of all subjects by default.
+
+    Fewer where the subjects have no more.
+    """
     shell = _SHELLS[int(rng.random() * len(_SHELLS))]
     grammar = harvest_grammar()
     forms = {
@@ -45,10 +52,13 @@ def exam(count: int, rng: np.random.Generator) -> list[str]:
         "reasoning": "#logic#",
         "reading": "#document#\n\n{Which figure comes first?|Who has to act next?|What is still open?}",
     }
-    subjects = rng.permutation([*tables("exam"), *_WORKED])
+    order = rng.permutation(list(subjects or (*tables("exam"), *_WORKED)))
     found: dict[str, None] = {}
-    for share, subject in enumerate(subjects, start=1):
-        while len(found) < count * share // len(subjects):
+    for share, subject in enumerate(order, start=1):
+        wanted = count * share // len(order)
+        for _ in range(_PATIENCE * wanted):
+            if len(found) == wanted:
+                break
             form = forms.get(subject)
             body = _choice(subject, rng) if form is None else grammar.expand(form, rng)
             found.setdefault(shell.format(subject=subject, body=body))
