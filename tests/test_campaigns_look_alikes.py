@@ -102,7 +102,7 @@ def test_a_split_harvest_is_a_campaign_beside_look_alikes():
 
 @pytest.mark.slow
 def test_look_alikes_of_twenty_seeds():
-    """None is for review. Of those that are no evaluation run as many are watched as p-values allow at most."""
+    """None is for review. Of those that are no evaluation run no more are watched than p-values allow."""
     found: dict[str, Counter[str]] = {name: Counter() for name in LOOK_ALIKES}
     for seed in range(SEEDS):
         drawn = {
