@@ -319,7 +319,9 @@ class ServiceConfig(Frozen):
         default=1_000,
         gt=0,
         description="prompts judged at once (an account counts as 15 more), from as many requests as are "
-        "waiting; a small request waits for at most two of these, or for one account that is larger",
+        "waiting. On CPUs up to eight times as many, as far as two seconds judge them; meanwhile requests of "
+        "up to a quarter of this are judged beside. On a GPU a small request waits for at most two of these, "
+        "or for one account that is larger",
     )
     header_seconds: float = Field(
         default=10.0, gt=0, allow_inf_nan=False, description="time for a request's head to arrive"

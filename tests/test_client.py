@@ -43,6 +43,12 @@ def prompts(sizes: dict[str, int]) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
+def unusable(*names: str) -> dict[str, object]:
+    """What is answered where no prompt of these accounts could be used."""
+    rows = [{"account_id": name, "index": 0, "reason": "empty_prompt", "detail": "none"} for name in names]
+    return {"accounts": [], "quarantined": rows}
+
+
 SIZES = {"acct-c": 70, "acct-a": 60, "acct-b": 30, "acct-d": 90}
 JUDGE = a_judge
 
@@ -138,7 +144,7 @@ def test_the_page_for_a_first_score_does_what_it_says(service, capsys):
 class Scripted:
     """A service that answers as it is told: status and headers, one pair a request; then 200.
 
-    The bodies of its answers of 200 are `bodies`, then one without accounts.
+    The bodies of its answers of 200 are `bodies`, then one by which no prompt could be used.
     """
 
     def __init__(self, *answers: tuple[int, dict[str, str]], bodies: Sequence[bytes] = ()) -> None:
@@ -153,7 +159,7 @@ class Scripted:
                 self.asked.append((time.monotonic(), names, handler.headers["Authorization"]))
                 status, headers = script.pop(0) if script else (200, {})
                 problem = {"error": {"code": "told", "message": "to refuse"}}
-                answer = {"accounts": [], "quarantined": []} if status == 200 else problem
+                answer = unusable(*names) if status == 200 else problem
                 sent = told.pop(0) if status == 200 and told else json.dumps(answer).encode()
                 handler.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(sent))}.items():
@@ -228,10 +234,32 @@ def test_an_answer_that_is_not_the_services_is_said_to_be_so(told):
         Client(service.url).score(prompts({"a": 5}))
 
 
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        (lambda whole: {**whole, "accounts": whole["accounts"][:1]}, "leaves out account 'b'"),
+        (lambda whole: {**whole, "accounts": []}, "leaves out account 'a' and 1 more"),
+        (lambda whole: {**whole, "accounts": whole["accounts"] * 2}, "tells twice of account 'a' and 1"),
+        (lambda whole: {**whole, **unusable("\x1b[31mc")}, r"leaves out account 'a'"),
+        (
+            lambda whole: {**whole, "quarantined": unusable("\x1b[31mc")["quarantined"]},
+            r"was not asked about account '\\x1b\[31mc'",
+        ),
+    ],
+)
+def test_an_answer_without_an_account_that_was_asked_about_is_no_answer(told, problem, url):
+    rows = [{"prompt": said(i), "timestamp": START.isoformat()} for i in range(5)]
+    asked = {"accounts": [{"account_id": name, "prompts": rows} for name in "ab"]}
+    whole = httpx.post(f"{url}/v1/score", json=asked).json()
+    body = json.dumps(told(whole)).encode()
+    with Scripted(bodies=[body]) as service, pytest.raises(ServiceError, match=problem):
+        Client(service.url).score(prompts({"a": 5, "b": 5}))
+
+
 def test_answers_of_two_scorecards_are_not_put_together():
     bodies = [
-        json.dumps({"accounts": [], "quarantined": [], "model_id": model}).encode()
-        for model in ("old", "new")
+        json.dumps({**unusable(name), "model_id": model}).encode()
+        for name, model in (("a", "old"), ("b", "new"))
     ]
     with (
         Scripted(bodies=bodies) as service,

@@ -23,6 +23,7 @@ from coverage_lab.config import ServiceConfig, TrafficConfig
 from coverage_lab.detect import Judge
 from coverage_lab.service import Scoring, create_app
 from coverage_lab.service.keys import KeyRing
+from coverage_lab.service.request import AskedAccount
 from coverage_lab.service.work import WorkQueue
 
 KEY = "correct-horse-battery"
@@ -35,10 +36,18 @@ BODY = {
 JSON = {"content-type": "application/json"}
 
 
-def an_app(*, judge: Judge | None = None, limits: ServiceConfig | None = None, api_key: str | None = None):
+def an_app(
+    *,
+    judge: Judge | None = None,
+    limits: ServiceConfig | None = None,
+    api_key: str | None = None,
+    lanes: int | None = None,
+):
+    scoring = Scoring(judge or a_judge(), TrafficConfig(), limits or ServiceConfig(), threads=1)
     return create_app(
-        Scoring(judge or a_judge(), TrafficConfig(), limits or ServiceConfig(), threads=1),
+        scoring,
         keys=KeyRing(environment=api_key),
+        queue=None if lanes is None else WorkQueue(scoring, scoring.limits, lanes=lanes),
         hosts=["test"],
     )
 
@@ -377,12 +386,15 @@ class HeldEncoder(HashEncoder):
         return super().encode(texts)
 
 
-def held(*, api_key: str | None = None, **limits):
-    judge, encoder = a_judge(), HeldEncoder()
+def held(
+    *, api_key: str | None = None, encoder: HeldEncoder | None = None, lanes: int | None = None, **limits
+):
+    judge, encoder = a_judge(), encoder or HeldEncoder()
     app = an_app(
         judge=Judge(encoder, judge.atlas, judge.scorecard, judge.config, judge.config_id),
         limits=ServiceConfig(**limits),
         api_key=api_key,
+        lanes=lanes,
     )
     return app, encoder
 
@@ -440,7 +452,7 @@ def test_places_count_work_not_requests():
 
     run_held(app, encoder, scenario)
     assert len(encoder.calls) < 10, "small requests are judged together"
-    assert encoder.most == 1
+    assert encoder.most <= 2
 
 
 def test_what_would_wait_too_long_is_told_when_to_come_back():
@@ -479,8 +491,8 @@ def test_one_key_can_not_take_all_places():
     run_held(app, encoder, scenario)
 
 
-def test_a_small_request_does_not_wait_for_a_giant_one():
-    app, encoder = held(batch=40)
+def test_in_one_lane_a_small_request_waits_for_one_batch_of_a_giant_one():
+    app, encoder = held(batch=40, lanes=1)
 
     async def scenario(http) -> None:
         order: list[str] = []
@@ -504,10 +516,105 @@ def test_a_small_request_does_not_wait_for_a_giant_one():
         i for i, call in enumerate(encoder.calls) if any("small" in text for text in call)
     )
     assert first_with_small <= 1, "it is in the batch after the one that was judged when it came"
+    assert encoder.most == 1
+
+
+class GiantsHeld(HeldEncoder):
+    """Lets small requests through."""
+
+    def encode(self, texts):
+        if any("giant" in text for text in texts):
+            return super().encode(texts)
+        return HashEncoder.encode(self, texts)
+
+
+@pytest.mark.parametrize("queued", [0, 1])
+def test_in_two_lanes_small_requests_do_not_wait_for_a_giant_one(queued):
+    app, encoder = held(batch=80, encoder=GiantsHeld())
+
+    async def scenario(http) -> None:
+        giants = [asyncio.create_task(http.post("/v1/score", json=request_of(30, 5, name="giant")))]
+        await begun(encoder)
+        giants += [
+            asyncio.create_task(http.post("/v1/score", json=request_of(9, 5, name=f"giant{i}")))
+            for i in range(queued)
+        ]
+        await until(lambda: queue_of(app).waiting[0] == 1 + queued)
+        small = [http.post("/v1/score", json=request_of(1, 5, name=f"small{i}")) for i in range(6)]
+        assert [answer.status_code for answer in await asyncio.gather(*small)] == [200] * 6
+        assert not any(giant.done() for giant in giants)
+        encoder.let.set()
+        for giant, accounts in zip(giants, (30, 9), strict=False):
+            names = [account["account_id"] for account in (await giant).json()["accounts"]]
+            prefix = names[0].partition("-")[0]
+            assert names == [f"{prefix}-{i}" for i in range(accounts)]
+        assert queue_of(app).waiting == (0, 0)
+
+    run_held(app, encoder, scenario)
+
+
+class Named:
+    """Answers with the accounts' ids; an account called "held" is judged when let."""
+
+    def __init__(self) -> None:
+        self.let = threading.Event()
+        self.started = threading.Event()
+
+    def judge(self, accounts):
+        names = [account.account_id for account in accounts]
+        if "held" in names:
+            self.started.set()
+            assert self.let.wait(20)
+        return names
+
+    def response(self, answers):
+        return " ".join(answers).encode()
+
+    def warm_up(self) -> None:
+        pass
+
+
+def test_answers_keep_the_requests_order_whichever_lane_is_faster():
+    """Two requests about one account part a request between the lanes: its end is judged first."""
+    scoring = Named()
+    queue = WorkQueue(scoring, ServiceConfig(batch=132), lanes=2)
+
+    def ask(*names: str):
+        return queue.submit([AskedAccount(name, [{}]) for name in names], "")
+
+    async def scenario() -> None:
+        queue._threads = [threading.Thread()]  # all are asked for before any is judged
+        asked = [ask("same"), ask("held", "same"), ask("other")]
+        queue._threads = []
+        queue.start()
+        await asyncio.to_thread(scoring.started.wait, 20)
+        await until(lambda: len(asked[1].answers) == 1)
+        scoring.let.set()
+        assert [await one.answered for one in asked] == [b"same", b"held same", b"other"]
+        queue.abandon()
+
+    asyncio.run(scenario())
+
+
+def test_batches_of_the_main_lane_grow_with_its_speed(monkeypatch):
+    """A batch has a fixed cost: of eight where one would do, a giant request took twice as long."""
+    monkeypatch.setattr("coverage_lab.service.work._NEWEST", 0.0)
+    app, encoder = held(batch=40)
+    encoder.let.set()
+
+    async def scenario(http) -> None:
+        queue = queue_of(app)
+        for rate, batches in ((1.0, 10), (80.0, 3), (1e6, 2)):
+            queue._rate = rate
+            encoder.calls.clear()
+            await http.post("/v1/score", json=request_of(20, 5, name=f"of-{batches}"))
+            assert len(encoder.calls) == batches
+
+    run_held(app, encoder, scenario)
 
 
 def test_small_requests_do_not_keep_a_giant_one_waiting_for_ever():
-    app, encoder = held(batch=60)
+    app, encoder = held(batch=60, lanes=1)
 
     async def scenario(http) -> None:
         giant = asyncio.create_task(http.post("/v1/score", json=request_of(8, 5, name="giant")))
@@ -846,6 +953,24 @@ def test_the_docs_page_needs_no_network_and_no_script():
     assert page.loads == ["data:,"]
     assert "@import" not in response.text
     assert "url(" not in response.text
+
+
+def test_the_description_is_written_once(monkeypatch):
+    """FastAPI writes it anew for each request, which any caller without a key could ask for."""
+    app = an_app()
+    made = []
+    described = app.openapi
+
+    def counted():
+        made.append(1)
+        return described()
+
+    monkeypatch.setattr(app, "openapi", counted)
+    first, second = (call(app, "GET", "/openapi.json") for _ in range(2))
+    assert first.headers["content-type"] == "application/json"
+    assert first.json() == second.json() == json.loads(json.dumps(described()))
+    assert len(made) == 1
+    assert call(app, "HEAD", "/openapi.json").status_code == 200
 
 
 def test_the_docs_page_is_made_once(monkeypatch):

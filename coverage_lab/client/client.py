@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from scipy.stats import false_discovery_control
 from coverage_lab.config import DetectConfig
 from coverage_lab.errors import ConfigError, CoverageLabError, MissingExtraError
 from coverage_lab.schema import ACCOUNTS, CELLS, OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from coverage_lab.untrusted.text import shown
 
 try:
     import httpx
@@ -306,9 +308,11 @@ class Client:
                 continue
             if response.status_code == 200:
                 try:
-                    return _read(response.content)
+                    answer = _read(response.content)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise ServiceError(f"{self._url} answered 200, {_NOT_OURS}", status=200) from error
+                self._check_whole(answer, [one.name for one in part])
+                return answer
             refused = _refusal(response)
             if response.status_code == _TOO_LARGE and len(part) > 1:
                 return None
@@ -327,6 +331,25 @@ class Client:
                 # A little later each, so that those who were refused together don't come back together.
                 wait = float(told) * self._random.uniform(1.0, 1.25)
         raise refused
+
+
+    def _check_whole(self, answer: _Answer, asked: list[str]) -> None:
+        """Refuse an answer that leaves out an account, or tells of one twice or of one not asked about."""
+        scored = answer.accounts["account_id"].to_pylist()
+        told = {*scored, *answer.quarantined["account_id"].to_pylist()}
+        wrong = {
+            "leaves out": [name for name in asked if name not in told],
+            "was not asked about": sorted(told.difference(asked)),
+            "tells twice of": sorted(name for name, times in Counter(scored).items() if times > 1),
+        }
+        for what, names in wrong.items():
+            if names:
+                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+                raise ServiceError(
+                    f"{self._url} answered 200, but {what} account '{shown(names[0])}'{more}: "
+                    "it is not the service, or something between changes its answers",
+                    status=200,
+                )
 
 
 def _checked_url(url: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 import time
 from collections.abc import Iterable
@@ -107,7 +108,7 @@ def create_app(
     limits = scoring.limits
     keys = keys or KeyRing()
     metrics = metrics or Metrics(scoring.health())
-    queue = queue or WorkQueue(scoring, limits, on_batch=metrics.batch)
+    queue = queue or WorkQueue(scoring, limits, lanes=scoring.lanes, on_batch=metrics.batch)
     app = _Service(locked=bool(keys))
     app.add_middleware(Gate, hosts=(*limits.hosts, *hosts), metrics=metrics)
     desk = _Desk(scoring, queue, metrics, Doorkeeper(keys, metrics), audit)
@@ -142,6 +143,13 @@ def create_app(
     async def docs() -> Response:
         return Response(page(), media_type="text/html")
 
+    @functools.cache
+    def description() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def openapi() -> Response:
+        return Response(description(), media_type="application/json")
+
     locked: dict[int | str, dict[str, Any]] = _LOCKED if keys else {}
     misdirected: dict[int | str, dict[str, Any]] = {421: _REFUSALS[421]}
     app.add_api_route(
@@ -174,6 +182,7 @@ def create_app(
     )
     app.add_api_route("/metrics", metrics_page, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/openapi.json", openapi, methods=["GET", "HEAD"], include_in_schema=False)
     for path, endpoint in (("/healthz", healthz), ("/readyz", readyz)):
         app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
     app.state.desk = desk
@@ -473,6 +482,7 @@ class _Service(FastAPI):
             title="coverage-lab",
             version=coverage_lab.__version__,
             description=_DESCRIPTION,
+            openapi_url=None,  # FastAPI's own route writes it anew for each request
             docs_url=None,  # Swagger's page loads scripts from a CDN; ours is whole without any
             redoc_url=None,
             redirect_slashes=False,  # a redirect would repeat the request's Host

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -60,6 +61,11 @@ class Scoring:
     def limits(self) -> ServiceConfig:
         """What a request may ask for."""
         return self._limits
+
+    @property
+    def lanes(self) -> int:
+        """Threads that may judge at once: two on CPUs; a GPU's index is for one."""
+        return 2 if self._judge.device == "cpu" else 1
 
     def answer(self, body: bytes) -> bytes:
         """Answer a request's body with a response's; JSON to JSON, no NaN in it.
@@ -153,19 +159,37 @@ class Scoring:
 
 
 class _Threads:
-    """Limits the threads of numerical libraries; looks for these again only when something was imported."""
+    """Limits the threads of numerical libraries; looks for these again only when something was imported.
+
+    What was before the first that is inside is put back by the last that leaves. OpenMP counts by thread, so
+    each that comes in limits its own.
+    """
 
     def __init__(self, threads: int | None) -> None:
         self._threads = threads
         self._modules = 0
+        self._turn = threading.Lock()
+        self._inside = 0
+        self._before = ExitStack()
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        if len(sys.modules) != self._modules:
-            self._found = ThreadpoolController()
-            self._modules = len(sys.modules)
-        with self._found.limit(limits=self._threads):
-            yield
+        with self._turn:
+            if len(sys.modules) != self._modules:
+                self._found = ThreadpoolController()
+                self._modules = len(sys.modules)
+            if self._inside == 0:
+                self._before.enter_context(self._found.limit(limits=self._threads))
+            self._inside += 1
+            own = self._found.select(user_api="openmp")
+        try:
+            with own.limit(limits=self._threads):
+                yield
+        finally:
+            with self._turn:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._before.close()
 
 
 def _second(judge: Judge) -> Stage | None:

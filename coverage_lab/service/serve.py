@@ -71,7 +71,7 @@ def serve_forever(config: RunConfig, *, host: str, port: int) -> None:
             log_to()
         scoring = Scoring(judge, config.traffic, settings, threads=threads)
         metrics = Metrics(scoring.health())
-        queue = WorkQueue(scoring, settings, on_batch=metrics.batch)
+        queue = WorkQueue(scoring, settings, lanes=scoring.lanes, on_batch=metrics.batch)
         app = create_app(scoring, keys=keys, queue=queue, metrics=metrics, hosts=[host], audit=audit)
         server = _Server(app, _uvicorn_config(app, Doors(settings, metrics), settings, tls))
         where = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]

@@ -1,8 +1,13 @@
-"""The queue: requests' accounts are judged in batches, small requests beside giant ones, in one thread.
+"""The queue: requests' accounts are judged in batches, small requests beside giant ones.
 
 A batch takes accounts of as many requests as it has room for. Half of it goes to the request that has waited
-the longest, so that none waits for ever; the rest to those with the least left to do, so that a small request
-waits for the batch that is being judged and at most one more, whatever giants are queued.
+the longest, so that none waits for ever; the rest to those with the least left to do.
+
+A batch has a fixed cost, so large ones are cheaper by the prompt, and whoever comes meanwhile waits longer.
+Both are had by two lanes: the main one takes as much as `_BATCH_SECONDS` judge, and while it works on more
+than a small request, a second thread judges the small ones that come. Where two can't judge at once (a GPU's
+index is for one thread), there is one lane with batches of `ServiceConfig.batch`: a small request waits for
+the batch that is being judged and at most one more, whatever giants are queued.
 
 Work is counted in prompts, an account as some more (`AskedAccount.cost`). Waiting times that are told to
 callers come from how fast the last batches went.
@@ -30,6 +35,11 @@ _log = logging.getLogger(__name__)
 _FIRST_RATE: Final = 1_000.0
 #: Weight of the newest batch in the rate.
 _NEWEST: Final = 0.2
+#: Part of a batch up to which a request is a small one.
+_SMALL: Final = 4
+#: How long the main lane of two works on a batch, and how many usual batches that are at most.
+_BATCH_SECONDS: Final = 2.0
+_BATCHES: Final = 8
 
 
 class Scores(Protocol):
@@ -60,6 +70,8 @@ class Work:
         Of the event loop: the response's body, or why there is none.
     left : int
         Prompts that are not judged yet.
+    answers : dict
+        Of the accounts that are, by their place.
     started : float or None
         When its first account was taken, on the clock of `time.monotonic`.
     """
@@ -70,7 +82,7 @@ class Work:
     arrived: float
     left: int
     taken: int = 0
-    answers: list[AccountAnswer] = field(default_factory=list)
+    answers: dict[int, AccountAnswer] = field(default_factory=dict)
     started: float | None = None
     failed: bool = False
 
@@ -78,33 +90,43 @@ class Work:
 @dataclass
 class _Batch:
     room: int
-    accounts: list[tuple[Work, AskedAccount]] = field(default_factory=list)
+    places: list[tuple[Work, int]] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     cost: int = 0
 
+    @property
+    def works(self) -> list[Work]:
+        return list(dict.fromkeys(work for work, _ in self.places))
+
+    @property
+    def accounts(self) -> list[AskedAccount]:
+        return [work.accounts[place] for work, place in self.places]
+
     def fill(self, work: Work, room: int) -> None:
-        """Take accounts of a request until `room` is used up; one that is larger only into an empty batch."""
+        """Take a request's accounts until `room` is used up; one that is larger only into an empty batch."""
         while work.taken < len(work.accounts):
             account = work.accounts[work.taken]
             # Two requests may ask about one account: with other prompts, or the same. One after the other.
             if account.account_id in self.ids:
                 return
-            if self.accounts and self.cost + account.cost > room:
+            if self.places and self.cost + account.cost > room:
                 return
-            self.accounts.append((work, account))
+            self.places.append((work, work.taken))
             self.ids.add(account.account_id)
             self.cost += account.cost
             work.taken += 1
 
 
 class WorkQueue:
-    """Requests that wait, and the thread that judges them.
+    """Requests that wait, and the threads that judge them.
 
     Parameters
     ----------
     scoring : Scores
-        Called from one thread only: numerical libraries keep a pool for each thread that calls them.
+        Called from one thread a lane: numerical libraries keep a pool for each thread that calls them.
     limits : ServiceConfig
+    lanes : int
+        1 or 2: whether small requests are judged beside a batch of the main lane.
     on_batch : callable
         Told the requests, accounts, prompts and seconds of each batch, in the thread that judged it.
     """
@@ -114,10 +136,13 @@ class WorkQueue:
         scoring: Scores,
         limits: ServiceConfig,
         *,
+        lanes: int = 1,
         on_batch: Callable[[int, int, int, float], None] = lambda *_: None,
     ) -> None:
         self._scoring = scoring
         self._limits = limits
+        self._lanes = lanes
+        self._small = limits.batch // _SMALL
         self._on_batch = on_batch
         self._changed = threading.Condition()
         self._waiting: list[Work] = []  # those with accounts that no batch has taken, oldest first
@@ -125,9 +150,10 @@ class WorkQueue:
         self._prompts = 0
         self._of_owner: dict[str, int] = {}
         self._rate = _FIRST_RATE
+        self._at_work = 0  # what the main lane judges now
         self._stopping = self._closed = False
         self._ready = self._warm_up = False
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     @property
     def ready(self) -> bool:
@@ -149,12 +175,18 @@ class WorkQueue:
         return prompts / self._rate
 
     def start(self, *, warm_up: bool = False) -> None:
-        """Start the thread, if it does not run; with `warm_up`, it judges something made up first."""
-        if self._thread is None:
-            self._warm_up = warm_up
-            # A daemon: a stop whose grace is over must not wait for an account that takes minutes.
-            self._thread = threading.Thread(target=self._work, name="scoring", daemon=True)
-            self._thread.start()
+        """Start the threads, if they do not run; with `warm_up`, something made up is judged first."""
+        if self._threads:
+            return
+        self._warm_up = warm_up
+        # Daemons: a stop whose grace is over must not wait for an account that takes minutes.
+        self._threads = [threading.Thread(target=self._work_first, name="scoring", daemon=True)]
+        if self._lanes > 1:
+            self._threads.append(
+                threading.Thread(target=self._work, args=(True,), name="scoring-small", daemon=True)
+            )
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, accounts: Sequence[AskedAccount], owner: str) -> Work:
         """Queue a request; called from the event loop.
@@ -176,7 +208,7 @@ class WorkQueue:
             self._prompts += cost
             self._of_owner[owner] = self._of_owner.get(owner, 0) + cost
             self._waiting.append(work)
-            self._changed.notify()
+            self._changed.notify_all()
         return work
 
     def _admit(self, cost: int, owner: str) -> None:
@@ -190,7 +222,7 @@ class WorkQueue:
             wait = self.seconds_for(self._prompts + cost - limits.max_waiting)
             raise busy(503, "busy", "too many prompts are waiting", wait)
         # Half of each batch is for the least work: what is as small as that does not wait for the rest.
-        ahead = min(self._prompts, 2 * limits.batch) if cost <= limits.batch // 2 else self._prompts
+        ahead = min(self._prompts, 2 * self._room()) if cost <= limits.batch // 2 else self._prompts
         late = self.seconds_for(ahead + cost) - limits.answer_seconds
         if ahead and late > 0:
             raise busy(503, "busy", "it could not be answered in time", late)
@@ -214,7 +246,7 @@ class WorkQueue:
             self._stopping = self._closed = True
             for work in [*self._waiting, *self._running]:
                 self._fail(work, stopping())
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _forget(self, work: Work) -> None:
         if work in self._waiting:
@@ -232,7 +264,7 @@ class WorkQueue:
         self._forget(work)
         _tell(work, error=error)
 
-    def _work(self) -> None:
+    def _work_first(self) -> None:
         try:
             if self._warm_up:
                 self._scoring.warm_up()
@@ -240,38 +272,73 @@ class WorkQueue:
         except Exception as error:
             # Never its message, which may hold text: where it happened.
             _log.error("warm-up failed: %s at %s", type(error).__name__, where(error))
-        while (batch := self._next_batch()) is not None:
+        self._work(small=False)
+
+    def _work(self, small: bool) -> None:
+        while (batch := self._next_batch(small)) is not None:
             started = time.monotonic()
             self._judge(batch)
             elapsed = time.monotonic() - started
-            self._rate += _NEWEST * (batch.cost / max(elapsed, 1e-6) - self._rate)
-            works = {work for work, _ in batch.accounts}
-            prompts = sum(len(account.rows) for _, account in batch.accounts)
-            self._on_batch(len(works), len(batch.accounts), prompts, elapsed)
+            if batch.cost > self._small:  # of less, the fixed cost is what was timed
+                self._rate += _NEWEST * (batch.cost / max(elapsed, 1e-6) - self._rate)
+            prompts = sum(len(account.rows) for account in batch.accounts)
+            self._on_batch(len(batch.works), len(batch.places), prompts, elapsed)
 
-    def _next_batch(self) -> _Batch | None:
+    def _next_batch(self, small: bool) -> _Batch | None:
         with self._changed:
-            while not self._waiting and not self._closed:
+            if not small:
+                self._at_work = 0
+            while not self._closed and not (self._small_ones() if small else self._waiting):
                 self._changed.wait()
             if self._closed:
                 return None
-            room = self._limits.batch
-            batch = _Batch(room)
-            batch.fill(self._waiting[0], max(1, room // 2))
-            for work in sorted(self._waiting, key=lambda work: work.left):
-                batch.fill(work, room)
+            batch = self._batch_of_small_ones() if small else self._batch_of_all()
             now = time.monotonic()
-            for work, _ in batch.accounts:
+            for work in batch.works:
                 work.started = work.started or now
                 self._running.add(work)
             self._waiting = [work for work in self._waiting if work.taken < len(work.accounts)]
+            if not small:
+                self._at_work = batch.cost
+                self._changed.notify_all()
             return batch
+
+    def _small_ones(self) -> list[Work]:
+        """Those that the second lane may take: small ones, while the main lane is at work on more."""
+        if self._at_work <= self._small:
+            return []
+        return [work for work in self._waiting if work.left <= self._small]
+
+    def _room(self) -> int:
+        """Prompts that a batch of the main lane may have."""
+        usual = self._limits.batch
+        if self._lanes == 1:
+            return usual
+        return max(usual, min(_BATCHES * usual, int(self._rate * _BATCH_SECONDS)))
+
+    def _batch_of_small_ones(self) -> _Batch:
+        batch = _Batch(self._limits.batch)
+        for work in self._small_ones():
+            batch.fill(work, batch.room)
+        return batch
+
+    def _batch_of_all(self) -> _Batch:
+        batch = _Batch(self._room())
+        oldest, others = self._waiting[0], self._waiting
+        if self._lanes > 1:
+            # Small ones among themselves, so that none waits for a large one: the second lane has the others.
+            kind = oldest.left <= self._small
+            others = [work for work in others if (work.left <= self._small) == kind]
+        batch.fill(oldest, batch.room if len(others) == 1 else max(1, batch.room // 2))
+        for work in sorted(others, key=lambda work: work.left):
+            batch.fill(work, batch.room)
+        return batch
 
     def _judge(self, batch: _Batch) -> None:
         try:
-            answers = self._scoring.judge([account for _, account in batch.accounts])
+            answers = self._scoring.judge(batch.accounts)
         except Exception as error:
-            works = list(dict.fromkeys(work for work, _ in batch.accounts))
+            works = batch.works
             if len(works) == 1:
                 _log.error("judging failed: %s at %s", type(error).__name__, where(error))
                 with self._changed:
@@ -279,31 +346,33 @@ class WorkQueue:
                 return
             # One of them is at fault: each alone, so that the others are answered.
             for work in works:
-                self._judge(_Batch(batch.room, [pair for pair in batch.accounts if pair[0] is work]))
+                self._judge(_Batch(batch.room, [pair for pair in batch.places if pair[0] is work]))
             return
         with self._changed:
-            finished = self._hand_out(zip(batch.accounts, answers, strict=True))
+            finished = self._hand_out(zip(batch.places, answers, strict=True))
         for work in finished:
             try:
-                _tell(work, body=self._scoring.response(work.answers))
+                answers = [work.answers[place] for place in range(len(work.accounts))]
+                _tell(work, body=self._scoring.response(answers))
             except Exception as error:
                 _log.error("answering failed: %s at %s", type(error).__name__, where(error))
                 _tell(work, error=internal())
 
-    def _hand_out(self, answered: Iterable[tuple[tuple[Work, AskedAccount], AccountAnswer]]) -> list[Work]:
+    def _hand_out(self, answered: Iterable[tuple[tuple[Work, int], AccountAnswer]]) -> list[Work]:
         """Give answers to their requests; returns those that have all."""
         finished = []
-        for (work, account), answer in answered:
+        for (work, place), answer in answered:
             if work.failed:
                 continue
-            work.answers.append(answer)
+            work.answers[place] = answer
             if len(work.answers) == len(work.accounts):
                 self._forget(work)
                 finished.append(work)
                 continue
-            work.left -= account.cost
-            self._prompts -= account.cost
-            self._of_owner[work.owner] -= account.cost
+            cost = work.accounts[place].cost
+            work.left -= cost
+            self._prompts -= cost
+            self._of_owner[work.owner] -= cost
         return finished
 
 

@@ -59,7 +59,7 @@ def local_service(judge: Judge, **limits: object) -> Iterator[LocalService]:
     settings = ServiceConfig.model_validate({"log": False, **limits})
     scoring = Scoring(judge, TrafficConfig(), settings, threads=1)
     metrics = Metrics(scoring.health())
-    queue = WorkQueue(scoring, settings, on_batch=metrics.batch)
+    queue = WorkQueue(scoring, settings, lanes=scoring.lanes, on_batch=metrics.batch)
     app = create_app(scoring, queue=queue, metrics=metrics)
     server = _Server(app, _uvicorn_config(app, Doors(settings, metrics), settings, None))
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
