@@ -332,7 +332,6 @@ class Client:
                 wait = float(told) * self._random.uniform(1.0, 1.25)
         raise refused
 
-
     def _check_whole(self, answer: _Answer, asked: list[str]) -> None:
         """Refuse an answer that leaves out an account, or tells of one twice or of one not asked about."""
         scored = answer.accounts["account_id"].to_pylist()
