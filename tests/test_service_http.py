@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import html.parser
 import json
 import logging
 import threading
 import time
+import tracemalloc
 import types
 from collections.abc import AsyncIterator
 
 import httpx
 import jsonschema
 import pytest
+import zstandard
 from support.traced import HashEncoder, a_judge
 from support.traced import said as word
 
@@ -266,12 +269,74 @@ def test_a_body_that_dawdles_is_refused():
         {"content-type": "text/plain"},
         {"content-type": "application/x-www-form-urlencoded"},
         {},
-        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "application/json", "content-encoding": "br"},
+        {"content-type": "application/json", "content-encoding": "gzip, zstd"},
+        {"content-type": "text/plain", "content-encoding": "gzip"},
     ],
 )
-def test_only_plain_json_is_read(headers):
+def test_only_json_is_read(headers):
     response = post(an_app(), content=json.dumps(BODY).encode(), headers=headers)
     assert said(response)[:2] == (415, "unsupported_media_type")
+
+
+def packed(coding: str, *parts: bytes) -> bytes:
+    """By the standard library and by zstandard, whichever reads it."""
+    pack = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}[coding]
+    return b"".join(pack(part) for part in parts)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "ZSTD"])
+@pytest.mark.parametrize("prompts", [1, 2_000], ids=["one piece", "many pieces"])
+def test_a_compressed_body_is_answered_as_the_plain_one(coding, prompts):
+    app, body = an_app(), json.dumps(request_of(2, prompts, name="x" * 200)).encode()
+    headers = JSON | {"content-encoding": coding}
+    plain = post(app, content=body, headers=JSON)
+    assert plain.status_code == 200
+    whole = packed(coding.lower(), body)
+    assert post(app, content=whole, headers=headers).json() == plain.json()
+    in_two = packed(coding.lower(), body[:70], body[70:])
+    assert post(app, content=in_two, headers=headers).json() == plain.json()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_body_that_unpacks_to_more_than_the_limit_is_refused(coding):
+    app = an_app(limits=ServiceConfig(max_body_bytes=2**20))
+    bomb = packed(coding, b" " * 2**28)
+    headers = JSON | {"content-encoding": coding}
+    tracemalloc.start()
+    response = post(app, content=bomb, headers=headers)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert said(response)[:2] == (413, "body_too_large")
+    assert peak < len(bomb) + 20 * 2**20
+    held = call(app, "GET", "/metrics").text
+    assert "coverage_lab_held_bytes 0.0" in held.splitlines()
+    fits = packed(coding, b"{}" + b" " * (2**20 - 2))
+    assert said(post(app, content=fits, headers=headers))[:2] == (422, "invalid_request")
+
+
+def test_what_is_unpacked_counts_as_held():
+    app = an_app(limits=ServiceConfig(max_held_bytes=2**20))
+    big = packed("gzip", b" " * 2**21)
+    headers = JSON | {"content-encoding": "gzip"}
+    assert said(post(app, content=big, headers=headers))[:2] == (503, "busy")
+    assert post(app, json=BODY).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("coding", "content"),
+    [
+        ("gzip", b"{}"),
+        ("zstd", b"{}"),
+        ("zstd", packed("gzip", b"{}")),
+        ("gzip", packed("gzip", b'{"accounts": []}')[:-12]),
+        ("zstd", packed("zstd", b'{"accounts": []}' * 99)[:-5]),
+        ("gzip", packed("gzip", b"{}") + b"more"),
+    ],
+)
+def test_a_body_that_is_not_what_its_encoding_says_is_refused(coding, content):
+    response = post(an_app(), content=content, headers=JSON | {"content-encoding": coding})
+    assert said(response)[:2] == (400, "invalid_encoding")
 
 
 def test_a_charset_is_no_other_media_type():

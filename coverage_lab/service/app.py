@@ -28,6 +28,7 @@ from coverage_lab.service.metrics import CONTENT_TYPE, Metrics
 from coverage_lab.service.refusal import ErrorAnswer, RefusalError
 from coverage_lab.service.request import AskedAccount, ScoreRequest, parse_request
 from coverage_lab.service.scoring import Scoring
+from coverage_lab.service.unpack import CODINGS, pieces
 from coverage_lab.service.work import Work, WorkQueue, busy, stopping
 
 _log = logging.getLogger(__name__)
@@ -41,11 +42,13 @@ _DESCRIPTION: Final = (
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ErrorAnswer, "description": description}
     for status, description in {
-        400: "`invalid_json`: the body is not JSON in UTF-8.",
+        400: "`invalid_json`: the body is not JSON in UTF-8. `invalid_encoding`: it is not what its "
+        "`Content-Encoding` says.",
         408: "`slow_body`: the body took too long to arrive.",
         413: "`body_too_large`, `too_many_accounts`, `too_many_prompts` or `too_many_values`: split the "
         "request by account.",
-        415: "`unsupported_media_type`: the body is not declared as plain `application/json`.",
+        415: "`unsupported_media_type`: the body is not declared as `application/json`, plain or with the "
+        "`Content-Encoding` gzip or zstd.",
         421: "`misdirected`: the service is not known by this `Host`.",
         422: "`invalid_request`: the JSON has another structure; the message names the field.",
         500: "`internal`: a fault of the service; its log says where.",
@@ -68,6 +71,8 @@ _BODY: Final = {
 }
 #: Bodies that are decoded where they are; larger ones in another thread, so that others are heard meanwhile.
 _SMALL_BODY: Final = 64 * 1024
+#: A body that is sent as it is.
+_PLAIN: Final = "identity"
 #: How long the answer to a wrong key is held back once an address has sent many.
 _HELD_BACK_SECONDS: Final = 1.0
 _AUDIT_AGAIN_SECONDS: Final = 30.0
@@ -311,13 +316,15 @@ class _Desk:
         key = await self.doorkeeper.check(request, "score")
         if self.queue.stopping:
             raise stopping()
-        declared = _declared(request, self._limits)
+        declared, coding = _declared(request, self._limits)
         body = _Body(self, declared)
         try:
             started = time.perf_counter()
             await self._read(request, body)
             note.fields["bytes"] = len(body.content)
             started = self._stage(note, "read", started)
+            if coding != _PLAIN:
+                await self._unpack(body, coding)
             accounts = await self._decoded(bytes(body.content))
             body.content.clear()
             names += [account.account_id for account in accounts]
@@ -326,6 +333,17 @@ class _Desk:
             return await self._worked_on(request, accounts, key.name, note)
         finally:
             body.release()
+
+    async def _unpack(self, body: _Body, coding: str) -> None:
+        """Put what a compressed body holds in its place; counted while it grows, as bytes that arrive are."""
+        unpacked = pieces(body.taken(), coding)
+        piece = next(unpacked, b"")
+        while piece:
+            if len(body.content) + len(piece) > self._limits.max_body_bytes:
+                raise _too_large(self._limits)
+            body.add(piece)
+            # A first piece costs less than going to another thread.
+            piece = await asyncio.to_thread(next, unpacked, b"")
 
     async def _decoded(self, body: bytes) -> list[AskedAccount]:
         if len(body) <= _SMALL_BODY:
@@ -417,7 +435,7 @@ class _Body:
 
     def __init__(self, desk: _Desk, declared: int) -> None:
         self._desk = desk
-        self._counted = 0
+        self._counted = self._taken = 0
         self.content = bytearray()
         self._count(declared)
 
@@ -427,8 +445,15 @@ class _Body:
             self._counted = size
 
     def add(self, chunk: bytes) -> None:
-        self._count(len(self.content) + len(chunk))
+        self._count(self._taken + len(self.content) + len(chunk))
         self.content += chunk
+
+    def taken(self) -> bytes:
+        """What has come, still counted; from now on `content` is what is made of it."""
+        packed = bytes(self.content)
+        self._taken = len(packed)
+        self.content.clear()
+        return packed
 
     def release(self) -> None:
         self._desk.hold(-self._counted)
@@ -451,26 +476,31 @@ def _gone_refusal() -> RefusalError:
     return RefusalError(400, "disconnected", "the client went away before it was answered")
 
 
-def _declared(request: Request, limits: ServiceConfig) -> int:
-    """Refuse by the headers what would be refused after reading; the length they declare, 0 for none."""
+def _declared(request: Request, limits: ServiceConfig) -> tuple[int, str]:
+    """Refuse by the headers what would be refused after reading.
+
+    Returns the length that they declare (0 for none) and the body's coding.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if kind != "application/json" or encoding != "identity":
+    coding = request.headers.get("content-encoding", _PLAIN).strip().lower()
+    if kind != "application/json" or coding not in (_PLAIN, *CODINGS):
         raise RefusalError(
-            415, "unsupported_media_type", "expected 'Content-Type: application/json' and no Content-Encoding"
+            415,
+            "unsupported_media_type",
+            "expected 'Content-Type: application/json', and no Content-Encoding but gzip or zstd",
         )
     declared = request.headers.get("content-length", "")
     length = int(declared[:20]) if declared.isdecimal() and declared.isascii() else 0
     if length > limits.max_body_bytes:
         raise _too_large(limits)
-    return length
+    return length, coding
 
 
 def _too_large(limits: ServiceConfig) -> RefusalError:
     return RefusalError(
         413,
         "body_too_large",
-        f"expected a body of at most {limits.max_body_bytes} bytes; split it by account",
+        f"expected a body of at most {limits.max_body_bytes} bytes, unpacked; split it by account",
     )
 
 
