@@ -333,6 +333,7 @@ def test_what_is_unpacked_counts_as_held():
         ("zstd", packed("zstd", b'{"accounts": []}' * 99)[:-5]),
         ("gzip", packed("gzip", b"{}") + b"more"),
     ],
+    ids=["plain as gzip", "plain as zstd", "gzip as zstd", "short gzip", "short zstd", "more after gzip"],
 )
 def test_a_body_that_is_not_what_its_encoding_says_is_refused(coding, content):
     response = post(an_app(), content=content, headers=JSON | {"content-encoding": coding})
