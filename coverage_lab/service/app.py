@@ -500,7 +500,7 @@ def _too_large(limits: ServiceConfig) -> RefusalError:
     return RefusalError(
         413,
         "body_too_large",
-        f"expected a body of at most {limits.max_body_bytes} bytes, unpacked; split it by account",
+        f"expected a body of at most {limits.max_body_bytes} bytes; split it by account",
     )
 
 
