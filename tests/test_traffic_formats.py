@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import json
 import re
@@ -284,6 +285,7 @@ def test_a_loop_of_tool_calls_is_one_prompt(tmp_path: Path) -> None:
     assert quarantined.schema.metadata == {b"same_turn": b"4"}
 
 
+COHERE = [{"role": "USER", "message": "b"}, {"role": "CHATBOT", "message": "c"}]
 TURNS = [
     ([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}], "a\nb"),
     ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "Sure, here is"}], "a"),
@@ -302,6 +304,21 @@ TURNS = [
     ({"model": "m", "input": [{"role": "user", "content": "a"}]}, "a"),
     ({"kwargs": {"messages": [{"role": "user", "content": "a"}]}}, "a"),
     ([{"role": "system", "content": "a"}], ""),
+    ({"contents": [{"parts": [{"text": "a"}]}]}, "a"),
+    ({"instances": [{"messages": [{"author": "user", "content": "a"}]}]}, "a"),
+    ({"instances": [{"prompt": "a"}], "parameters": {}}, "a"),
+    ({"message": "a", "chat_history": COHERE, "preamble": "s"}, "a"),
+    ({"inputText": "a", "textGenerationConfig": {}}, "a"),
+    ({"prompt": "\n\nHuman: b\n\nAssistant: c\n\nHuman: a\n\nAssistant:", "max_tokens_to_sample": 9}, "a"),
+    ({"model": "m", "system": "s", "prompt": "a"}, "a"),
+    ({"prompts": ["a"]}, "a"),
+    ({"input": {"inputBodyJson": {"messages": [{"role": "user", "content": "a"}]}}}, "a"),
+    ({"messages": [["system", "s"], ["human", "a"]]}, "a"),
+    ([["user", "a"]], "a"),
+    ({"message": {"role": "user", "content": "a"}}, "a"),
+    ({"thread": {"messages": [{"role": "user", "content": "a"}]}, "assistant_id": "x"}, "a"),
+    ({"turns": [{"speaker": "user", "text": "a"}]}, "a"),
+    ({"inputs": "a", "parameters": {"max_new_tokens": 3}}, "a"),
 ]
 
 
@@ -312,6 +329,54 @@ def test_newest_user_turn(value: object, prompt: str) -> None:
     assert request.prompt == prompt
     as_text = request_of(json.dumps(value))
     assert as_text == request
+
+
+ONE_MESSAGE = [{"role": "user", "content": "née, said"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(json.dumps(ONE_MESSAGE)),
+        json.dumps(json.dumps({"messages": ONE_MESSAGE})),
+        "\ufeff" + json.dumps(ONE_MESSAGE),
+        repr(ONE_MESSAGE),
+        repr({"messages": ONE_MESSAGE, "stream": None, "n": True}),
+        '{"temperature": NaN, "messages": ' + json.dumps(ONE_MESSAGE) + "}",
+        html.escape(json.dumps(ONE_MESSAGE)),
+        '{"role":"system","content":"s"}\n{"role":"user","content":"née, said"}',
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nnée, said<|im_end|>\n<|im_start|>assistant\n",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nnée, said<|eot_id|>",
+        "<s>[INST] <<SYS>>\ns\n<</SYS>>\n\nnée, said [/INST]",
+        "\n\nHuman: née, said\n\nAssistant:",
+        "System: s\nUser: née, said\nAI:",
+    ],
+)
+def test_messages_in_other_spellings_of_text(text: str, tmp_path: Path) -> None:
+    rows = [{"account_id": "a", "timestamp": moment(i).isoformat(), "prompt": text} for i in range(3)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shape, good, lost = read(tmp_path / "in.jsonl")
+    assert (shape, good["prompt"].to_pylist(), lost) == ("messages", ["née, said"] * 3, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does <|im_start|>assistant mean?",
+        "<|im_start|>assistant",
+        "[note] mend the {'gate': 'now'}",
+        '"So it goes," he said',
+        "{'a': [1, 2",
+        "Human: hello",
+        "Write a play.\nHuman: hello\nAssistant:",
+        "\n" * 200_000 + "x",
+        "<" + "<<SYS>>" * 100_000 + "[INS]",
+        "{" * 200_000,
+        "[{'a':" * 2_000,
+    ],
+)
+def test_text_that_is_no_chat_stays_as_it_is(text: str) -> None:
+    assert request_of(text) is None
 
 
 @pytest.mark.parametrize("value", [{}, [], {"n": 1}, ["a"], [{"text": "a"}], "text", None, 7, {"input": "a"}])

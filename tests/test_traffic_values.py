@@ -290,6 +290,25 @@ TIMESTAMPS: list[tuple[object, object]] = [
     ("2026-03-01T12:00:00Z[UTC]", NOON),
     ("2026/03/01 12:00:00 UTC", NOON),
     ("March 1st", "unparsable_timestamp"),
+    ("Sun Mar 01 2026 13:00:00 GMT+0100 (Central European Standard Time)", NOON),
+    ("2026-03-01T13:00:00[Europe/Berlin]", NOON),
+    ("2026-03-01T13:00:00[Europe/Nowhere]", "unparsable_timestamp"),
+    ("2026-03-01 14:00:00 UTC+2", NOON),
+    ("Mar 1, 2026, 12:00:00 PM UTC", NOON),
+    ("2026-03-01 1:30 pm +0000", utc(2026, 3, 1, 13, 30)),
+    ("2026-03-01 13:30 PM Z", "unparsable_timestamp"),
+    ("01.03.2026 12:00 +0000", NOON),
+    ("01 Mar 2026 12:00:00 CEST", "unparsable_timestamp"),
+    ("[01/Mar/2026:12:00:00 +0000]", NOON),
+    ("'2026-03-01T12:00:00Z'", NOON),
+    ("/Date(1772366400000)/", NOON),
+    ("2026-03-01T１２:００:００Z", NOON),
+    ("2016-12-31T23:59:60Z", utc(2017, 1, 1)),
+    ("2026-02-28T24:00:00Z", utc(2026, 3, 1)),
+    ("2026-02-28T24:01:00Z", "unparsable_timestamp"),
+    ("9999-12-31T24:00:00Z", "unparsable_timestamp"),
+    ("20260301120000", "timestamp_without_zone"),
+    (45_000.5, "unparsable_timestamp"),
     ("9" * 2_000, "unparsable_timestamp"),
     (b"2026-03-01T12:00:00Z", NOON),
     (b"\xff", "invalid_utf8"),
@@ -322,6 +341,31 @@ def test_timestamps(value: object, expected: object) -> None:
     if isinstance(value, datetime) and value.tzinfo is not None:
         value = value.astimezone(UTC)
     assert outcomes(by_column(pa.array([value]), "timestamp"), "timestamp") == [expected]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"$date": "2026-03-01T12:00:00Z"},
+        {"$date": {"$numberLong": "1772366400000"}},
+        {"seconds": 1_772_366_400, "nanos": 0},
+        {"_seconds": 1_772_366_400, "_nanoseconds": 500},
+    ],
+    ids=str,
+)
+def test_times_of_databases_that_write_objects(value: object) -> None:
+    assert outcomes(by_record("timestamp", value), "timestamp") == [NOON]
+
+
+@pytest.mark.parametrize(
+    "value", [{"seconds": "x", "nanos": 0}, {"seconds": 2**60, "nanos": 0}, {"$date": {}}, {}]
+)
+def test_other_objects_are_no_times(value: object) -> None:
+    assert outcomes(by_record("timestamp", value), "timestamp") == ["wrong_type"]
+
+
+def test_ids_of_mongo() -> None:
+    assert outcomes(by_record("account_id", {"$oid": "65a4f0"}), "account_id") == ["65a4f0"]
 
 
 LOCAL_TIMES: list[tuple[str, object]] = [

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import html
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from coverage_lab.traffic.chat_templates import turns_of
+
 _USER: Final = frozenset({"user", "human"})
 _SYSTEM: Final = frozenset({"system", "developer"})
+_SYSTEM_KEYS: Final = ("system", "instructions", "systemInstruction", "system_instruction")
 _TOOLS: Final = frozenset({"tool", "function", "ipython"})
-_ROLE_KEYS: Final = ("role", "from", "author")
+_ROLE_KEYS: Final = ("role", "from", "author", "speaker", "user_name")
 #: Parts of a message that are a tool's answer, whoever sends them.
 _RESULTS: Final = frozenset(
     {"tool_result", "function_call_output", "tool_call_response", "toolResult", "functionResponse"}
 )
 #: Where a request body keeps its messages, in the order in which they are looked for.
-_MESSAGE_KEYS: Final = ("messages", "input", "contents", "conversation", "conversations", "prompt")
+_MESSAGE_KEYS: Final = (
+    "messages",
+    "input",
+    "contents",
+    "conversation",
+    "conversations",
+    "prompt",
+    "turns",
+    "dialog",
+    "dialogue",
+)
 #: Where a record keeps a request's body.
 _BODY_KEYS: Final = (
     "body",
@@ -30,8 +47,39 @@ _BODY_KEYS: Final = (
     "inputs",
     "request_body",
     "json",
+    "thread",
+    "item",
+    "inputBodyJson",
+)
+#: Where a body keeps its prompt if that is text, and keys of which it then has one, or none else at all.
+_PROMPT_KEYS: Final = ("prompt", "prompts", "inputText", "inputs", "message", "instances")
+_SETTINGS: Final = frozenset(
+    {
+        "model",
+        "modelId",
+        "system",
+        "temperature",
+        "stream",
+        "stop",
+        "options",
+        "parameters",
+        "textGenerationConfig",
+        "chat_history",
+        "preamble",
+        "n_predict",
+        "top_p",
+        "max_tokens",
+        "max_gen_len",
+        "max_new_tokens",
+        "max_tokens_to_sample",
+    }
 )
 _DEPTH: Final = 4
+_OPENING: Final = ("{", "[", '"')
+#: Characters up to which Python's own spelling is read: its parser takes some hundred times their memory.
+_LONGEST_PYTHON: Final = 2**18
+_ESCAPED: Final = re.compile(r"\[?\s*\{\s*&(quot|#34|#x22);")
+_PYTHON: Final = re.compile(r"[\[{\s]*'\w+'\s*:")
 
 
 class Request(NamedTuple):
@@ -97,13 +145,44 @@ def _system_hash(text: str) -> str | None:
 
 
 def parsed(value: object) -> object:
-    """Value behind JSON text; any other value, and text that is no JSON object or list, as it is."""
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+    """Value behind text that writes an object or a list; any other value, and other text, as it is.
+
+    Text may be JSON in the dialect of any language, JSON that was written as JSON text once more or escaped
+    for HTML, lines of JSON, or Python's own spelling.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value if value[:1] in _OPENING else value.lstrip(" \t\r\n\ufeff")
+    if text[:1] not in _OPENING:
         return value
     try:
-        return orjson.loads(value)
+        found = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return value
+        found = _loosely_parsed(text)
+    if isinstance(found, str):  # JSON in JSON
+        found = parsed(found) if found.lstrip()[:1] in ("{", "[") else value
+    return value if found is None else found
+
+
+def _loosely_parsed(text: str) -> object:
+    if _ESCAPED.match(text):
+        text = html.unescape(text)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    if len(text) <= _LONGEST_PYTHON and _PYTHON.match(text):
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            return None
+    lines = text.splitlines()
+    if len(lines) < 2 or not all(line.startswith("{") for line in lines):
+        return None
+    try:
+        return [orjson.loads(line) for line in lines]
+    except orjson.JSONDecodeError:
+        return None
 
 
 def request_of(value: object, *, system: object = None) -> Request | None:
@@ -132,12 +211,14 @@ def request_of(value: object, *, system: object = None) -> Request | None:
     if request is not None:
         return request
     found = _find(value, 0)
-    return _read(found[0], [apart, found[1]]) if found is not None else None
+    if found is None and isinstance(value, str):
+        found = turns_of(value), ""
+    return _read(found[0], [apart, found[1]]) if found is not None and found[0] else None
 
 
 def is_chat(value: object) -> bool:
     """Whether a value holds messages."""
-    return _find(parsed(value), 0) is not None
+    return request_of(value) is not None
 
 
 def conversation_of(value: object) -> list[Request]:
@@ -153,8 +234,10 @@ def conversation_of(value: object) -> list[Request]:
 def _find(value: object, depth: int) -> tuple[Sequence[object], str] | None:
     """Messages and the system prompt beside them."""
     if isinstance(value, list):
-        if len(value) == 1 and isinstance(value[0], list):
+        if len(value) == 1 and isinstance(value[0], list) and not _is_pair(value[0]):
             value = value[0]
+        if value and all(map(_is_pair, value)):
+            value = [{"role": role, "content": text} for role, text in value]
         return (value, "") if value and _are_messages(value) else None
     if not isinstance(value, dict) or depth > _DEPTH:
         return None
@@ -169,17 +252,47 @@ def _find(value: object, depth: int) -> tuple[Sequence[object], str] | None:
         found = _find(inner, depth + 1)
         if found is not None:
             return found[0], "\n".join(filter(None, (_system_beside(value), found[1])))
-    if _role(value) is not None and ("content" in value or "parts" in value):
+    if _role(value) is not None and ("content" in value or "parts" in value or "message" in value):
         return [value], ""
     for key in _BODY_KEYS:
         if key in value and (found := _find(parsed(value[key]), depth + 1)) is not None:
             return found
-    return None
+    return _text_body(value, depth)
+
+
+def _text_body(body: Mapping[str, Any], depth: int) -> tuple[Sequence[object], str] | None:
+    """Messages of a body whose prompt is text, with the history beside it."""
+    name = next((name for name in _PROMPT_KEYS if name in body), None)
+    if name is None or (len(body) > 1 and _SETTINGS.isdisjoint(body)):
+        return None
+    text = body[name]
+    if isinstance(text, list) and len(text) == 1:
+        text = text[0]
+    if name == "instances" and isinstance(text, dict):
+        return _find(text, depth + 1)
+    if not isinstance(text, str):
+        return None
+    history = body.get("chat_history")
+    before = history if isinstance(history, list) and _are_messages(history) else []
+    system = body.get("preamble")
+    apart = "\n".join(filter(None, (_system_beside(body), system if isinstance(system, str) else "")))
+    return [*before, *(turns_of(text) or [{"role": "user", "content": text}])], apart
+
+
+def _is_pair(value: object) -> bool:
+    """Whether a value is a message as LangChain's short form has it: its role and its text."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], str)
+        and value[0] in _PAIRED
+    )
 
 
 def _system_beside(body: Mapping[str, object]) -> str:
     """System prompt that a body keeps apart from its messages."""
-    system = body.get("system") or body.get("instructions") or body.get("systemInstruction")
+    system = next((found for key in _SYSTEM_KEYS if (found := body.get(key))), None)
     return system if type(system) is str else _text(system)[0] if system else ""
 
 
@@ -218,9 +331,10 @@ def _role(message: object) -> str | None:
     name = message.get("id")
     if isinstance(name, list) and name and "kwargs" in message:  # LangChain's own serialisation
         return str(name[-1]).removesuffix("Chunk").removesuffix("Message").lower()
-    return None
+    return "user" if isinstance(message.get("parts"), list) else None  # as Gemini takes it
 
 
+_PAIRED: Final = frozenset({"user", "human", "system", "developer", "assistant", "ai"})
 _LANGCHAIN: Final = frozenset({"human", "ai", "system", "tool", "function", "chat"})
 
 
@@ -307,7 +421,7 @@ def _content(message: Mapping[object, object]) -> tuple[str, int, int]:
         return _content(inner)
     if _is_result(message.get("type")):
         return "", 0, 1
-    for key in ("content", "parts", "value", "text"):
+    for key in ("content", "parts", "value", "text", "message"):
         if message.get(key) is not None:
             return _text(message[key])
     return "", 0, 0

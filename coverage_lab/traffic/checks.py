@@ -323,18 +323,27 @@ def _check_format(name: str, sample: _Sample, source: Source, config: TrafficCon
 def _prompt_shape(sample: _Sample, source: Source, config: TrafficConfig) -> str:
     find = lookup(config.columns.get("prompt", "prompt"))
     values = [value for row in sample.rows if (value := find(row)) not in (None, "")]
-    texts = [value for value in values if isinstance(value, str)]
-    nested = [value for value in values if isinstance(value, list | dict) and value]
-    inside = [value for text in texts if isinstance(value := parsed(text), list | dict) and value]
-    chats = sum(map(is_chat, [*nested, *inside]))
+    inside = [
+        value
+        for text in values
+        if isinstance(text, str) and isinstance(value := parsed(text), list | dict) and value
+    ]
+    chats = sum(map(is_chat, [value for value in values if isinstance(value, str | list | dict)]))
     if chats > _SOME * len(values):
         return "messages"
     if len(inside) > _MOST * len(values):
-        name = shown(config.columns.get("prompt", "prompt"), 60)
+        column = config.columns.get("prompt", "prompt")
+        texts = (
+            [key for key, text in inside[0].items() if isinstance(text, str)]
+            if isinstance(inside[0], dict)
+            else []
+        )
+        place = next(filter(str.isidentifier, texts), "text")
         raise TrafficError(
-            f"input file {shown(source.name)}: column '{name}' (prompt) holds JSON without chat messages; "
-            f'traffic.columns can name a place in it, for instance prompt = "{name}.text", traffic.filter '
-            'can leave rows out, and traffic.format = "table" judges the JSON as the text it is'
+            f"input file {shown(source.name)}: column '{shown(column, 60)}' (prompt) holds JSON without chat "
+            f"messages; traffic.columns can name a place in it, for instance "
+            f'prompt = "{shown(f"{column}.{place}", 60)}", traffic.filter can leave rows out, and '
+            'traffic.format = "table" judges the JSON as the text it is'
         )
     return "table"
 

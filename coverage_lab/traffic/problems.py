@@ -112,7 +112,7 @@ WITHOUT_ZONE: Final = ("timestamp_without_zone", QUARANTINE_REASONS["timestamp_w
 NO_SUCH_NUMBER: Final = (
     "unparsable_timestamp",
     "timestamp: a number that is no time from 2000 to 2100 in any unit since 1970; traffic.timestamp_unit "
-    "names the unit",
+    "names the unit; days, as Excel counts them, have to be formatted as dates",
 )
 UNPARSABLE_ROW: Final = ("unparsable_row", QUARANTINE_REASONS["unparsable_row"])
 

@@ -38,6 +38,7 @@ from coverage_lab.untrusted.text import whole_pairs
 
 _MAX_COUNT: Final = 2**63 - 1
 _MAX_EXACT_FLOAT: Final = 2.0**53
+_MONGO: Final = frozenset({"$date", "$oid", "$numberLong", "$numberInt", "$numberDouble", "$uuid"})
 _NOTHING: Final = re.compile(NOTHING)
 _DIGITS: Final = re.compile(r"\d{1,18}(\.0*)?")
 _NO_USER_TURN: Final = ("empty_prompt", "messages without a turn of a user that has text")
@@ -242,6 +243,8 @@ class RecordCollector:
                     arrays[name] = pa.array(column, pa.large_string())
         except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError, ValueError):
             return None
+        if pa.types.is_nested(arrays["timestamp"].type):
+            return None
         if pa.types.is_timestamp(arrays["timestamp"].type) and arrays["timestamp"].type.tz not in (
             None,
             "UTC",
@@ -296,6 +299,8 @@ class RecordCollector:
         )
 
     def _read(self, column: str, value: object) -> object:
+        if type(value) is dict:
+            value = _of_mongo(value)
         if column == "timestamp":
             is_text = isinstance(value, str | bytes | bytearray)
             return self._clock.read(_text(column, value, MAX_ID_BYTES) if is_text else value)
@@ -312,6 +317,14 @@ class RecordCollector:
         if column in REQUIRED_COLUMNS and value is None:
             raise BadValueError(*missing(column))
         return value
+
+
+def _of_mongo(value: dict[str, object]) -> object:
+    """Value of MongoDB's extended JSON, `{"$date": …}` or `{"$oid": …}`; any other object as it is."""
+    inner: object = value
+    while isinstance(inner, dict) and len(inner) == 1 and next(iter(inner)) in _MONGO:
+        (inner,) = inner.values()
+    return inner
 
 
 def _is_nothing(prompt: str) -> bool:

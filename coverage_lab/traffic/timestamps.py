@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 import pyarrow as pa
@@ -44,11 +46,24 @@ _FIRST: Final = 946_684_800
 _LAST: Final = 4_102_444_800
 _NUMBER: Final = re.compile(r"\d{9,10}(?:\.\d*)?|\d{12,13}(?:\.\d*)?|\d{15,16}|\d{18,19}")
 _ANY_NUMBER: Final = re.compile(r"\d+(?:\.\d*)?")
-#: `2026-01-15 00:01:00.5 +0000 UTC m=+0.1`, `… UTC`, `…Z[UTC]`: what stands behind the time.
-_TAIL: Final = re.compile(r"(?:\[[\w/+-]+\]|\s*m=[+-][\d.]+)$")
+#: What stands behind the time: Go's `m=+0.1`, Java's `[Europe/Berlin]`, JavaScript's `GMT+0100 (CET)`.
+_MONOTONIC: Final = re.compile(r"\s*m=[+-][\d.]+$")
+_ZONE_BEHIND: Final = re.compile(r"\[([A-Za-z][\w/+-]*)\]$")
+_GMT_OFFSET: Final = re.compile(r"\s*(?:GMT|UTC)([+-])(\d{1,2}):?(\d{2})?(?:\s*\([^()]*\))?$")
 _ZONE_NAME: Final = re.compile(r"(?<=\d)\s*(?:UTC|GMT|Z)$", re.IGNORECASE)
 _OFFSET: Final = re.compile(r"(?<=\d)\s+([+-]\d{2}:?\d{2}|[+-]\d{2})(?:\s+[A-Z]{2,5})?$")
 _SLASHES: Final = re.compile(r"^(\d{4})/(\d{2})/(\d{2})(?=\D|$)")
+_DAY_FIRST: Final = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4}),?(?=\s|$)")
+_HALF_DAY: Final = re.compile(
+    r"(?<!\d)(\d{1,2})(:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([ap])\.?m\.?(?!\w)", re.IGNORECASE
+)
+_LEAP_SECOND: Final = re.compile(r"(?<=:59):60(?=\D|$)")
+_MIDNIGHT: Final = re.compile(r"(?<=[T ])24(?=:00(?::00(?:\.0+)?)?(?![\d.:]))")
+_DIGITS: Final = re.compile(r"\d{14}")
+#: `/Date(1768435200000)/`, as .NET has it.
+_DOTNET: Final = re.compile(r"/Date\((\d{12,13})(?:[+-]\d{4})?\)/")
+#: A zone by letters after the time, which mail's rules would leave out where they don't know it.
+_LETTERS_BEHIND: Final = re.compile(r":\d{2}(?:\.\d+)?\s+\S*[A-Za-z]")
 _BARE_OFFSET: Final = re.compile(r"(?<=:\d\d)([+-]\d{2})$")
 
 Problem = tuple[str, str]
@@ -126,6 +141,8 @@ class Clock:
             return self._number(str(value))
         elif isinstance(value, datetime):
             moment = value
+        elif isinstance(value, dict) and (found := _seconds_and_nanos(value)) is not None:
+            moment = found
         elif isinstance(value, date):
             moment = datetime(value.year, value.month, value.day)
         else:
@@ -166,6 +183,16 @@ class Clock:
         return instant
 
 
+def _seconds_and_nanos(value: dict[str, object]) -> datetime | None:
+    """Time as Protocol Buffers and Firestore have it."""
+    for names in (("seconds", "nanos"), ("_seconds", "_nanoseconds"), ("seconds", "nanoseconds")):
+        if value.keys() == set(names):
+            seconds, nanos = (number if type(number) is int else None for number in map(value.get, names))
+            if seconds is not None and nanos is not None and abs(seconds) < 2**38 and 0 <= nanos < 10**9:
+                return EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1_000)
+    return None
+
+
 def unit_of(number: float) -> str | None:
     """Unit of a number since 1970, by its size; None where it is no time from 2000 to 2100 in any."""
     for unit, per_second in (("s", 1), ("ms", 1_000), ("us", 1_000_000), ("ns", 1_000_000_000)):
@@ -190,9 +217,54 @@ def parse_moment(text: str) -> datetime:
         if text.startswith("0000-"):  # ISO 8601 has a (leap) year 0, a datetime has not
             parse_moment("0004" + text[4:])
             raise BadValueError(*OUT_OF_RANGE) from error
-    plain = _TAIL.sub("", text.strip())
-    plain = _OFFSET.sub(r"\1", plain)
+    try:
+        return _spelt_otherwise(text)
+    except (ValueError, IndexError, TypeError, OverflowError, KeyError, OSError) as error:
+        raise BadValueError(*UNPARSABLE_TIMESTAMP) from error
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _spelt_otherwise(text: str) -> datetime:
+    plain = text.strip(" \t\r\n\"'")
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFKC", plain).replace("\u2212", "-")
+        plain = "".join(str(unicodedata.decimal(sign)) if sign.isdecimal() else sign for sign in plain)
+    if plain.startswith("[") and plain.endswith("]"):
+        plain = plain[1:-1]
+    if (found := _DOTNET.fullmatch(plain)) is not None:
+        return EPOCH + timedelta(milliseconds=int(found.group(1)))
+    if _DIGITS.fullmatch(plain):
+        return datetime.strptime(plain, "%Y%m%d%H%M%S")
+    plain = _MONOTONIC.sub("", plain)
+    zone = _ZONE_BEHIND.search(plain)
+    plain = _ZONE_BEHIND.sub("", plain)
+    plain = _GMT_OFFSET.sub(lambda found: f" {found[1]}{int(found[2]):02}{found[3] or '00'}", plain)
+    plain = _HALF_DAY.sub(_of_whole_day, plain, count=1)
+    plain, leap = _LEAP_SECOND.subn(":59", plain, count=1)
+    plain, next_day = _MIDNIGHT.subn("00", plain, count=1)
+    moment = _of_24_hours(plain) + timedelta(days=next_day, seconds=leap)
+    if moment.tzinfo is None and zone is not None:
+        if zone.group(1) not in _zone_names():
+            raise ValueError(zone.group(1))
+        return moment.replace(tzinfo=ZoneInfo(zone.group(1)))
+    return moment
+
+
+def _of_whole_day(found: re.Match[str]) -> str:
+    hour = int(found[1])
+    if not 1 <= hour <= 12:
+        raise ValueError(found[0])
+    return f"{hour % 12 + (12 if found[3].lower() == 'p' else 0):02}{found[2]}"
+
+
+def _of_24_hours(text: str) -> datetime:
+    plain = _OFFSET.sub(r"\1", text)
     plain = _BARE_OFFSET.sub(r"\1:00", _ZONE_NAME.sub("+00:00", plain))
+    plain = _DAY_FIRST.sub(lambda found: f"{found[3]}-{int(found[2]):02}-{int(found[1]):02}", plain)
     try:
         return datetime.fromisoformat(_SLASHES.sub(r"\1-\2-\3", plain).upper())
     except ValueError:
@@ -202,10 +274,10 @@ def parse_moment(text: str) -> datetime:
             return datetime.strptime(plain, spelling)
         except ValueError:
             continue
-    try:
-        return parsedate_to_datetime(text)
-    except (ValueError, IndexError, TypeError, OverflowError) as error:
-        raise BadValueError(*UNPARSABLE_TIMESTAMP) from error
+    moment = parsedate_to_datetime(text)
+    if moment.tzinfo is None and _LETTERS_BEHIND.search(text):
+        raise ValueError(text)
+    return moment
 
 
 def is_instant_type(kind: pa.DataType) -> bool:

@@ -164,6 +164,7 @@ REQUESTS = (
     "req.body",
     "req",
     "body",
+    "input.inputBodyJson",
     "input",
     "kwargs",
 )
