@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,12 +143,16 @@ def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+def note(path: Path) -> None:
+    path.write_text("[note] ask the bakery about these\n")
+
+
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
-        ("notes.txt", touch, "unknown suffix"),
-        ("data.xlsx", touch, "unknown suffix"),
-        ("data.parquet.gz", touch, "unknown suffix"),
+        ("notes.txt", note, "unknown suffix"),
+        ("data.xlsx", note, "unknown suffix"),
+        ("data.parquet.gz", note, "unknown suffix"),
         ("pipe.jsonl", make_fifo, "not a regular file"),
         ("gone.jsonl", lambda path: path.symlink_to("nowhere"), "link to nothing"),
     ],
@@ -328,6 +333,89 @@ def test_file_that_is_gone(tmp_path: Path) -> None:
 def test_json_array_is_looked_into(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     assert "columns there: account_id)" in refusal(tmp_path)
+
+
+#: How files of other kinds begin, and what they are called.
+OTHER_KINDS = {
+    "a ZIP archive": b"PK\x03\x04\x14\0",
+    "an old Excel workbook": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    "compressed with Snappy": b"\xff\x06\0\0sNaPpY",
+    "compressed with zlib": zlib.compress(b"{}"),
+    "compressed twice": gzip.compress(gzip.compress(b"{}")),
+    "a TAR archive": gzip.compress(b"a.jsonl".ljust(257, b"\0") + b"ustar\x0000"),
+    "compressed as a whole": gzip.compress(b"PAR1\x15\x04"),
+    "an Avro file": b"Obj\x01\x04",
+    "an ORC file": b"ORC\n\x06",
+    "a Feather file of version 1": b"FEA1\0\0\0\0",
+    "an SQLite database": b"SQLite format 3\0",
+    "a DuckDB database": b"\0" * 8 + b"DUCK",
+    "a Python pickle": b"\x80\x05\x95",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+    "XML": b'<?xml version="1.0"?><rows/>',
+    "a web page": b"\n<!doctype html><html>",
+    "UTF-16": '{"account_id": "a"}'.encode("utf-16-le"),
+    "UTF-32": "account_id,prompt".encode("utf-32-be"),
+}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.unheard"])
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_files_of_other_kinds_are_refused_by_name(tmp_path: Path, kind: str, name: str) -> None:
+    data = OTHER_KINDS[kind]
+    (tmp_path / name).write_bytes(data)
+    # What is in a compressed file is of no interest where the file should be Parquet.
+    expected = "can't be read as parquet" if name == "a.parquet" and data[:2] == b"\x1f\x8b" else f"is {kind}"
+    assert expected in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("heading", ["SEQ,account_id,timestamp,prompt", "ORC,account_id,timestamp,prompt"])
+def test_a_heading_is_not_taken_for_another_kind(tmp_path: Path, heading: str) -> None:
+    (tmp_path / "a.csv").write_text(heading + "\n1,a,2026-03-01T12:00:00Z,said\n")
+    assert check_sources(find_sources(tmp_path), CONFIG).sources[0].format == "csv"
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jsonl.1", "a.log.2026-03-01", "a", "a.txt", "a.jsonl.lz4", "a.jsonl.br", "a.lzma"]
+)
+def test_rows_are_read_whatever_the_suffix(tmp_path: Path, name: str) -> None:
+    text = b'{"account_id":"a","timestamp":"2026-03-01T12:00:00Z","prompt":"said"}\n' * 3
+    packing = {"lz4": "lz4", "br": "brotli"}.get(name.rpartition(".")[2])
+    if packing is not None:
+        text = pa.compress(text, packing, asbytes=True)
+    elif name.endswith("lzma"):
+        text = lzma.compress(text, lzma.FORMAT_ALONE)
+    (tmp_path / name).write_bytes(text)
+    sources = check_sources(find_sources(tmp_path), CONFIG).sources
+    assert sum(batch.good.num_rows for batch in read_traffic(sources, CONFIG, as_of=NOON)) == 3
+
+
+def test_parquet_without_its_suffix(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", some_table()).rename(tmp_path / "part-00000")
+    assert check_sources(find_sources(tmp_path), CONFIG).sources[0].format == "parquet"
+
+
+@pytest.mark.parametrize(("first", "separator"), [("sep=;", ";"), ('"sep=,"', ","), ("sep=\t", "\t")])
+def test_csv_that_names_its_separator(tmp_path: Path, first: str, separator: str) -> None:
+    rows = [
+        "account_id, timestamp, prompt",
+        "a,2026-03-01T11:00:00Z,said",
+        "a,b",
+        "b,2026-03-01T11:00:00Z,told",
+    ]
+    (tmp_path / "a.csv").write_text("\r\n".join([first, *(row.replace(",", separator) for row in rows)]))
+    sources = check_sources(find_sources(tmp_path), CONFIG).sources
+    batches = list(read_traffic(sources, CONFIG, as_of=NOON))
+    assert [place for batch in batches for place in batch.good["row"].to_pylist()] == [0, 2]
+    assert [place for batch in batches for place in batch.quarantined["row"].to_pylist()] == [1]
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\v", "\r"])
+def test_other_ends_of_lines(tmp_path: Path, end: str) -> None:
+    row = '{"account_id":"a","timestamp":"2026-03-01T11:00:00Z","prompt":"said\t\0"}'
+    (tmp_path / "a.jsonl").write_bytes((row.replace("\t\0", "") + end).encode() * 4)
+    (tmp_path / "b.jsonl").write_bytes((row + "\n").encode() * 4)
+    sources = check_sources(find_sources(tmp_path), CONFIG).sources
+    assert sum(batch.good.num_rows for batch in read_traffic(sources, CONFIG, as_of=NOON)) == 8
 
 
 def test_utf16_json(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from coverage_lab.traffic.opening import head_of, open_content
+from coverage_lab.traffic.content import open_content
+from coverage_lab.traffic.opening import head_of
 from coverage_lab.traffic.sources import Source
 
 _SEPARATORS: Final = ",;\t|"
@@ -25,6 +26,7 @@ _MARK: Final = "\uffff"
 _NOT_UTF8: Final = _MARK + "x"
 _MARK_ITSELF: Final = _MARK + "m"
 _AGAIN: Final = b"\xff"
+_NAMED: Final = re.compile(rb"\"?sep=([,;\t|])\"?\r?\n")
 _RAW_BYTES: Final = re.compile("[\udc80-\udcff]+")
 
 
@@ -58,12 +60,19 @@ class _Marked(io.RawIOBase):
         super().close()
 
 
-def _parsing(source: Source, bad_rows: list[int]) -> pa.csv.ParseOptions:
+def _named_separator(source: Source) -> str | None:
+    """Separator that a first line `sep=;` names, as Excel takes it."""
+    found = _NAMED.match(head_of(source))
+    return found.group(1).decode() if found is not None else None
+
+
+def _parsing(source: Source, bad_rows: list[int], named: str | None) -> pa.csv.ParseOptions:
     heading = head_of(source).partition(b"\n")[0].decode("utf-8", "replace")
-    separator = max(_SEPARATORS, key=heading.count)
+    separator = named or max(_SEPARATORS, key=heading.count)
+    before = 3 if named else 2  # numbers count from 1, the heading included
 
     def left_aside(row: pa.csv.InvalidRow) -> str:
-        bad_rows.append(max((row.number or 2) - 2, 0))  # numbers count from 1, the heading included
+        bad_rows.append(max((row.number or before) - before, 0))
         return "skip"
 
     return pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=left_aside)
@@ -72,10 +81,13 @@ def _parsing(source: Source, bad_rows: list[int]) -> pa.csv.ParseOptions:
 def _open(
     source: Source, conversion: pa.csv.ConvertOptions, block: int, bad_rows: list[int]
 ) -> pa.csv.CSVStreamingReader:
+    named = _named_separator(source)
     return pa.csv.open_csv(
         _Marked(open_content(source.path)),
-        read_options=pa.csv.ReadOptions(use_threads=False, block_size=block),
-        parse_options=_parsing(source, bad_rows),
+        read_options=pa.csv.ReadOptions(
+            use_threads=False, block_size=block, skip_rows=int(named is not None)
+        ),
+        parse_options=_parsing(source, bad_rows, named),
         convert_options=conversion,
     )
 
@@ -90,8 +102,10 @@ def _unmarked(column: pa.Array) -> pa.Array:
 
 
 def _names(reader: pa.csv.CSVStreamingReader) -> list[str]:
-    """Names of the first line; what is not UTF-8 stays marked, so that names that differ do so still."""
-    return [name.replace(_MARK_ITSELF, _MARK) for name in reader.schema.names]
+    """Names of the first line without the spaces around them; what is not UTF-8 stays marked, so that names
+    that differ do so still.
+    """
+    return [name.replace(_MARK_ITSELF, _MARK).strip() for name in reader.schema.names]
 
 
 def csv_schema(source: Source) -> pa.Schema:

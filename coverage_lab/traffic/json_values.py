@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 import ijson
 import orjson
 
+from coverage_lab.traffic.content import BYTE_ORDER_MARK
 from coverage_lab.traffic.problems import UNPARSABLE_ROW, not_utf8
 
 #: Keys under which downloads and APIs put their rows.
@@ -39,8 +40,7 @@ WRAPPERS: Final = frozenset(
         "result",
     }
 )
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_BETWEEN: Final = " \t\r\n,[]\x1e\ufeff\0"
+_BETWEEN: Final = " \t\r\n\v\f\x85\u2028\u2029,[]\x1e\ufeff\0"
 _CHUNK: Final = 2**20
 #: Bytes of lines that are read at once.
 _BLOCK_BYTES: Final = 2**21
@@ -56,7 +56,7 @@ class Unreadable:
 
 
 def parse_value(text: bytes) -> Any:
-    """Parse JSON text; NaN and infinities are floats, and half surrogate pairs stay in texts.
+    """Parse JSON text; NaN and infinities are floats, half surrogate pairs and control signs stay in texts.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def parse_value(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return json.loads(text.decode("utf-8"))
+        return json.loads(text.decode("utf-8"), strict=False)
 
 
 def values(stream: IO[bytes], head: bytes, limit: int) -> Iterator[tuple[int, Any]]:

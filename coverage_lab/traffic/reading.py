@@ -20,11 +20,12 @@ from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import TrafficError
 from coverage_lab.traffic.batch import TrafficBatch
 from coverage_lab.traffic.columns import check_mapping, is_text, partition_constants, resolve
+from coverage_lab.traffic.content import open_content
 from coverage_lab.traffic.delimited import csv_batches, csv_schema
 from coverage_lab.traffic.flat_lines import parts
 from coverage_lab.traffic.formats import FORMATS
 from coverage_lab.traffic.json_values import blocks, layout_of, line_values, lines_of, values
-from coverage_lab.traffic.opening import head_of, open_content
+from coverage_lab.traffic.opening import head_of
 from coverage_lab.traffic.paths import head
 from coverage_lab.traffic.records import RecordCollector
 from coverage_lab.traffic.shares import Piece, whole_pieces

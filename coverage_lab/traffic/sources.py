@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+import lzma
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -16,10 +18,16 @@ import pyarrow.parquet as pq
 
 from coverage_lab.errors import TrafficError
 from coverage_lab.traffic.addresses import fetched, is_address
+from coverage_lab.traffic.content import (
+    HEAD_BYTES,
+    Container,
+    columnar,
+    holds_objects,
+    open_content,
+    refusal_of,
+)
 from coverage_lab.traffic.table_folders import delta_files, refuse_iceberg
 from coverage_lab.untrusted.text import first_line, shown
-
-Container = Literal["parquet", "jsonl", "arrow", "csv", "log"]
 
 _PLAIN: Final[dict[str, Container]] = {
     ".jsonl": "jsonl",
@@ -30,7 +38,7 @@ _PLAIN: Final[dict[str, Container]] = {
     ".tsv": "csv",
     ".log": "log",
 }
-_COMPRESSIONS: Final = ("", ".gz", ".zst", ".bz2", ".xz")
+_COMPRESSIONS: Final = ("", ".gz", ".zst", ".bz2", ".xz", ".lz4", ".br")
 
 SUFFIXES: Final[dict[str, Container]] = {
     ".parquet": "parquet",
@@ -145,7 +153,24 @@ def _source(path: Path, name: str) -> Source:
     for suffix, kind in SUFFIXES.items():
         if lower.endswith(suffix):
             return Source(path=path, name=label, format=kind, partitions=_partitions(path))
-    raise TrafficError(f"input file {shown(label)}: unknown suffix (expected {_suffix_list()})")
+    return Source(path=path, name=label, format=_by_content(path, label), partitions=_partitions(path))
+
+
+def _by_content(path: Path, label: str) -> Container:
+    """Kind of a file whose suffix tells none, such as `app.jsonl.1`."""
+    where = f"input file {shown(label)}"
+    try:
+        with path.open("rb") as opened:
+            kind = columnar(opened.read(8))
+        with open_content(path) as stream:
+            head = stream.read(HEAD_BYTES)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise TrafficError(f"{where}: can't be read ({first_line(error)})") from error
+    if kind is not None or holds_objects(head):
+        return kind or "jsonl"
+    if (refusal := refusal_of(head)) is not None:
+        raise TrafficError(f"{where}: can't be read ({refusal})")
+    raise TrafficError(f"{where}: unknown suffix (expected {_suffix_list()})")
 
 
 def _partitions(path: Path) -> tuple[tuple[str, str], ...]:
