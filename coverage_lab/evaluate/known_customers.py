@@ -58,6 +58,7 @@ class KnownCustomersRow(BaseModel):
     caught: tuple[float, float]
     harvests_at_p_5pct: float
     ordinary_at_p: tuple[float, float]  # at p ≤ .01 and ≤ .05
+    ordinary_accounts_at_p: tuple[float, float]  # the same, accounts alike: what own calibration promises
     ordinary_at_p_5pct_by_kind: dict[str, float]
 
 
@@ -221,6 +222,9 @@ def _row(
     def at_most(p: float, rows: NDArray[np.bool_]) -> float:
         return float(even_weights(accounts.customer[rows])[scores.p[rows] <= p + 1e-12].sum())
 
+    def alike(p: float) -> float:
+        return float(np.mean(scores.p[usual] <= p + 1e-12))
+
     kinds = np.unique(accounts.kind[usual]).tolist()
     return KnownCustomersRow(
         contamination=share,
@@ -237,5 +241,6 @@ def _row(
         caught=(caught(0.01), caught(0.05)),
         harvests_at_p_5pct=at_most(0.05, guilty),
         ordinary_at_p=(at_most(0.01, usual), at_most(0.05, usual)),
+        ordinary_accounts_at_p=(alike(0.01), alike(0.05)),
         ordinary_at_p_5pct_by_kind={kind: at_most(0.05, usual & (accounts.kind == kind)) for kind in kinds},
     )

@@ -42,8 +42,9 @@ from coverage_lab.detect.scorecard import (
 )
 from coverage_lab.errors import ConfigError
 
-#: What each kind of evidence counts for in the sum.
-WEIGHT = dict.fromkeys(PARTS, 1.0)
+#: What each kind of evidence counts for in the sum. The two that read openings say much the same, so they
+#: count as one together: held out by families, AUROC rises by .006 to .013 against 1 each.
+WEIGHT = dict.fromkeys(PARTS, 1.0) | {"openings": 0.5, "content_openings": 0.5}
 #: Sizes that scales are worked out at, as far as accounts reach them; and how far from one an account counts.
 _SIZES = (50, 100, 250, 500, 1000, 2000)
 _WITHIN = 1.6
