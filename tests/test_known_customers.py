@@ -74,6 +74,8 @@ def test_every_row_is_there_and_customers_count(tmp_path: Path, capsys: pytest.C
         assert 0.5 <= row["auroc"] <= 1
         assert 0 <= row["caught"][0] <= row["caught"][1] <= 1
         assert row["ordinary_at_p"][0] <= row["ordinary_at_p"][1]
+        assert row["ordinary_accounts_at_p"][0] <= row["ordinary_accounts_at_p"][1]
+    assert f"Page: {place / 'known_customers.html'}" in said
     code, _, err = call(capsys, "evaluate", folder, place, "--known-customers", *options)
     assert code == 5
     assert "--overwrite" in err

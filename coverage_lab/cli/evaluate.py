@@ -141,28 +141,38 @@ def evaluate(
 def _known_customers(
     corpora: Path, folder: Path, settings: EvaluateConfig, *, cache: Path | None, overwrite: bool
 ) -> None:
-    from coverage_lab.evaluate.evaluation import KNOWN_CUSTOMERS, evaluate_known_customers
+    from coverage_lab.evaluate.evaluation import KNOWN_CUSTOMERS_PAGE, evaluate_known_customers
+    from coverage_lab.evaluate.known_customers_page import adapted_to
 
     with progress_bars() as progress:
-        rows = evaluate_known_customers(
+        results = evaluate_known_customers(
             corpora, folder, settings, cache=cache, overwrite=overwrite, progress=progress
         )
     shown = Table(title="Harvests that no score has seen, against customers", title_justify="left")
-    columns = ("prompts", "adapted to", "AUROC", "at 1%", "at 5%", "harvests p ≤ .05", "customers p ≤ .05")
+    columns = (
+        "prompts",
+        "adapted to",
+        "AUROC",
+        "at 1%",
+        "at 5%",
+        "harvests p ≤ .05",
+        "customers p ≤ .05",
+        "accounts p ≤ .05",
+    )
     for column in columns:
         shown.add_column(column, justify="right")
-    for row in rows:
-        known = "nothing" if row.contamination is None else f"{row.contamination:.0%} harvests"
+    for row in results.rows:
         shown.add_row(
             "all" if row.size is None else f"{row.size:,}",
-            known,
+            adapted_to(row),
             f"{row.auroc:.3f}",
             *(f"{share:.2f}" for share in (*row.caught, row.harvests_at_p_5pct)),
             f"{row.ordinary_at_p[1]:.3f}",
+            f"{row.ordinary_accounts_at_p[1]:.3f}",
         )
     out.print(shown)
     out.print(
-        "adapted to: own accounts with this share of unseen harvests among them; nothing: customers unknown. "
+        "adapted to: own accounts, with so many unseen harvests among them; nothing: customers unknown. "
         "at 1%, at 5%: share of harvests above all but 1% and 5% of the customers."
     )
-    out.print(f"Figures: {folder / KNOWN_CUSTOMERS}", markup=False, soft_wrap=True)
+    out.print(f"Page: {folder / KNOWN_CUSTOMERS_PAGE}", markup=False, soft_wrap=True)

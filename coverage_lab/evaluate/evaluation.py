@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,8 @@ from coverage_lab.evaluate.benchmark_accounts import draw_benchmark_accounts
 from coverage_lab.evaluate.benchmark_page import write_page
 from coverage_lab.evaluate.corpora import load_corpora
 from coverage_lab.evaluate.folds import clusters_of, folds_of, load_together
-from coverage_lab.evaluate.known_customers import KnownCustomersRow, known_customers
+from coverage_lab.evaluate.known_customers import KnownCustomersResults, known_customers
+from coverage_lab.evaluate.known_customers_page import write_known_customers_page
 from coverage_lab.evaluate.parted_accounts import part_accounts
 from coverage_lab.evaluate.prompt_pool import build_prompt_pool
 from coverage_lab.evaluate.results import Results, RunDescription
@@ -44,7 +44,7 @@ from coverage_lab.progress import Progress, silent
 #: Everything that an evaluation leaves in its folder; the results last, so that with them all is there.
 ACCOUNTS, PAGE, RESULTS = "accounts.parquet", "benchmark.html", "results.json"
 #: What the second protocol leaves.
-KNOWN_CUSTOMERS = "known_customers.json"
+KNOWN_CUSTOMERS, KNOWN_CUSTOMERS_PAGE = "known_customers.json", "known_customers.html"
 
 
 def evaluate_corpora(
@@ -140,27 +140,31 @@ def evaluate_known_customers(
     cache: Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
-) -> list[KnownCustomersRow]:
-    """Run the protocol `coverage_lab.evaluate.known_customers` and write `known_customers.json`.
+) -> KnownCustomersResults:
+    """Run the protocol `coverage_lab.evaluate.known_customers`; write its figures and a page.
 
     Parameters and errors as `evaluate_corpora`.
     """
     _open(output, KNOWN_CUSTOMERS, overwrite=overwrite)
     rows = known_customers(corpora, config, cache=cache, progress=progress)
-    found = {
-        "protocol": "corpora cut in two: own customers known by other prompts of theirs, harvests unseen",
-        "folds": config.folds,
-        "seed": config.seed,
-        "versions": _versions(),
-        "options": _options(config, precision=config.encoder.precision),
-        "rows": [row.model_dump() for row in rows],
-    }
+    results = KnownCustomersResults(
+        protocol="corpora cut in two: own customers known by other prompts of theirs, harvests unseen",
+        encoder=config.encoder.name,
+        folds=config.folds,
+        seed=config.seed,
+        versions=_versions(),
+        options=_options(config, precision=config.encoder.precision),
+        rows=tuple(rows),
+    )
     try:
+        # What another run left must not pass for this one's, should this one be cut off here.
+        (output / KNOWN_CUSTOMERS).unlink(missing_ok=True)
+        write_known_customers_page(output / KNOWN_CUSTOMERS_PAGE, results)
         with whole_file(output / KNOWN_CUSTOMERS) as unfinished:
-            unfinished.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            unfinished.write_text(results.model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"output {output}: can't be written ({error.strerror or error})") from error
-    return rows
+    return results
 
 
 def _options(config: EvaluateConfig, *, precision: str) -> dict[str, str]:
@@ -230,7 +234,7 @@ def _open(output: Path, last: str, *, overwrite: bool) -> None:
         held = {entry.name.removesuffix(PARTIAL) for entry in output.iterdir()}
     except OSError as error:
         raise OutputError(f"output {output}: can't be written ({error.strerror})") from error
-    foreign = sorted(held - {ACCOUNTS, PAGE, RESULTS, KNOWN_CUSTOMERS})
+    foreign = sorted(held - {ACCOUNTS, PAGE, RESULTS, KNOWN_CUSTOMERS, KNOWN_CUSTOMERS_PAGE})
     if foreign:
         raise OutputError(
             f"output {output}: holds files that are not an evaluation's ({foreign[0]!r}); "

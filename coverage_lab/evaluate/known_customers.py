@@ -62,6 +62,20 @@ class KnownCustomersRow(BaseModel):
     ordinary_at_p_5pct_by_kind: dict[str, float]
 
 
+class KnownCustomersResults(BaseModel):
+    """All rows of a run of the protocol, and what they depend on; `known_customers.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: str
+    encoder: str
+    folds: int
+    seed: int
+    versions: dict[str, str]
+    options: dict[str, str]
+    rows: tuple[KnownCustomersRow, ...]
+
+
 def known_customers(
     corpora: Path,
     config: EvaluateConfig,
