@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from support.commands import call
+from support.written_corpora import collection, write_corpora
 
 from coverage_lab.config import RunConfig
 from coverage_lab.detect.features import FEATURES, VECTORS, Features
@@ -17,7 +19,7 @@ from coverage_lab.detect.fitting import TrainingAccounts, fit_scorecard
 from coverage_lab.detect.fitting.adapt import adapt_scorecard, separations
 from coverage_lab.detect.fitting.shipped import read_accounts, some_of_each, write_accounts
 from coverage_lab.detect.scorecard import Scorecard
-from coverage_lab.errors import ConfigError
+from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.jobs.adapt import adapt
 
 Rng = np.random.Generator
@@ -191,6 +193,53 @@ def test_a_folder_that_exists_and_both_ways_at_once_are_refused(
     code, _, err = call(capsys, "adapt", tmp_path / "day.parquet", "--out", tmp_path / "mine", *both)
     assert code == 2
     assert "give one of the two" in err
+
+
+def test_traffic_and_state_are_not_both_given_and_not_both_missing(tmp_path: Path) -> None:
+    for given in ({"state": tmp_path / "state"}, {}):
+        with pytest.raises(ConfigError, match="one of the two"):
+            adapt("day.parquet" if given else None, tmp_path / "mine", RunConfig(), **given)
+
+
+@pytest.mark.slow
+def test_a_state_teaches_what_its_traffic_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "simulate", tmp_path / "day", "--accounts", 160, "--seed", 4)[0] == 0
+    traffic, state = tmp_path / "day" / "traffic.parquet", tmp_path / "state"
+    day = pq.read_table(traffic, columns=["timestamp"])["timestamp"][0].as_py().date()
+    run = ("run", traffic, tmp_path / "results", "--state", state, "--day", day)
+    code, _, err = call(capsys, *run)
+    assert code == 0, err
+    code, _, err = call(capsys, "adapt", "--state", state, "--out", tmp_path / "by_state")
+    assert code == 0, err
+    assert call(capsys, "adapt", traffic, "--out", tmp_path / "by_traffic")[0] == 0
+    told = [json.loads((tmp_path / name / "adapted.json").read_text()) for name in ("by_state", "by_traffic")]
+    assert told[0] == told[1]
+    config = RunConfig.model_validate({"detect": {"min_prompts": 100_000}})
+    with pytest.raises(TrafficError, match=r"none of its [0-9,]+ accounts has 100000 prompts"):
+        adapt(None, tmp_path / "none", config, state=state)
+
+
+@pytest.mark.slow
+def test_harvests_of_corpora_serve_an_atlas_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(capsys, "simulate", tmp_path / "day", "--accounts", 160, "--seed", 4)[0] == 0
+    traffic = tmp_path / "day" / "traffic.parquet"
+    code, _, err = call(capsys, "atlas", "build", traffic, tmp_path / "atlas", "--cells", "8,16,32")
+    assert code == 0, err
+    corpora = write_corpora(tmp_path / "corpora", collection())
+    config = tmp_path / "config.toml"
+    config.write_text(f'[atlas]\npath = "{tmp_path / "atlas"}"\n')
+    mine = ("--out", tmp_path / "mine", "--config", config)
+    assert call(capsys, "adapt", traffic, *mine)[0] == 2, "no harvests are known by that atlas"
+    code, said, err = call(capsys, "adapt", traffic, *mine, "--corpora", corpora)
+    assert code == 0, err
+    assert "Fitted to " in said
+    config.write_text(config.read_text() + f'[detect]\nscorecard = "{tmp_path / "mine/scorecard.json"}"\n')
+    code, _, err = call(capsys, "run", traffic, tmp_path / "results", "--config", config)
+    assert code == 0, err
+    scores = pq.read_table(tmp_path / "results" / "accounts.parquet", columns=["score"])["score"]
+    assert scores.null_count < scores.length() / 2
 
 
 @pytest.mark.slow

@@ -268,3 +268,14 @@ LINE = np.arange(float(FEWEST))
 def test_bad_trajectories_are_named(sizes, score, message):
     with pytest.raises(ValueError, match=message):
         Trajectories(np.array(sizes, np.int64), score)
+
+
+def test_accounts_that_stand_lowest_have_p_one_and_no_more():
+    """Weights of a third and of a seventh add up to a little more than their customers."""
+    rng = np.random.default_rng(8)
+    for seed in range(20):
+        shares = np.random.default_rng(seed).integers(0, 60, 200)
+        trajectories = Trajectories(SIZES, grown(rng, np.tile(SIZES, (200, 1))), customer=shares)
+        p = trajectory_p(np.array([-1e9, np.nan]), calibration=trajectories)
+        assert 0.999 < p[0] <= 1
+        assert adjusted_p(p)[0] <= 1

@@ -14,8 +14,24 @@ from coverage_lab.untrusted.text import visible
 
 
 def adapt(
-    traffic: Annotated[str, typer.Argument(metavar="INPUT", help="Your own traffic, as for `run`.")],
     to: Annotated[Path, typer.Option("--out", help="Folder for the scorecard; must not exist.")],
+    traffic: Annotated[
+        str | None, typer.Argument(metavar="INPUT", help="Your own traffic, as for `run`.")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="State table of your runs (`run --state`), in place of INPUT. It is only read."),
+    ] = None,
+    corpora: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of labelled corpora, as for `evaluate`, to take harvests from. Needed for another "
+            "encoder than `static` and for an atlas of your own; else those that ship are used."
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="With --corpora: folder that keeps their vectors between calls.")
+    ] = None,
     labels: LabelsOption = None,
     contamination: ContaminationOption = None,
     config: ConfigOption = None,
@@ -30,9 +46,11 @@ def adapt(
     some hundred accounts.
 
     Writes `scorecard.json`, for `detect.scorecard` in the config, and `adapted.json`, what changed. Neither
-    holds an account id or a prompt. For the encoder `static` and the atlas that ships.
+    holds an account id or a prompt.
 
     Example: `coverage-lab adapt traffic/ --out mine`
+
+    Example: `coverage-lab adapt --state state --out mine`
     """
     from coverage_lab.detect.fitting.adapt import CUTS
     from coverage_lab.jobs.adapt import SCORECARD
@@ -41,7 +59,16 @@ def adapt(
     settings = configured(config, None, format=format)
     with progress_bars() as progress:
         done = adapt_job(
-            traffic, to, settings, labels=labels, contamination=contamination, seed=seed, progress=progress
+            traffic,
+            to,
+            settings,
+            state=state,
+            corpora=corpora,
+            cache=cache,
+            labels=labels,
+            contamination=contamination,
+            seed=seed,
+            progress=progress,
         )
     found, before, after = done.adapted, done.before, done.after
     for name, why in done.skipped_files.items():

@@ -226,4 +226,6 @@ def trajectory_p(highest: NDArray[np.float64], *, calibration: Trajectories) -> 
     """
     above = np.append(np.cumsum(calibration.weight[::-1])[::-1], 0.0)
     as_high = above[np.searchsorted(calibration.highest, highest, side="left")]
-    return np.where(np.isnan(highest), np.nan, (1 + as_high) / (calibration.customers + 1))
+    # Weights of a third, say, may add up to a little more than a customer.
+    p = np.minimum((1 + as_high) / (calibration.customers + 1), 1.0)
+    return np.where(np.isnan(highest), np.nan, p)

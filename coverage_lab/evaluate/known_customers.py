@@ -26,13 +26,9 @@ from coverage_lab.detect.fitting.adapt import adapt_scorecard
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.encoders import Encoder, load_encoder
 from coverage_lab.errors import ConfigError
-from coverage_lab.evaluate.benchmark import BenchmarkSettings, label_accounts
-from coverage_lab.evaluate.benchmark_accounts import draw_benchmark_accounts
 from coverage_lab.evaluate.corpora import Corpus, load_corpora
+from coverage_lab.evaluate.corpora_accounts import corpora_accounts
 from coverage_lab.evaluate.folds import clusters_of, folds_of, load_together
-from coverage_lab.evaluate.parted_accounts import part_accounts
-from coverage_lab.evaluate.prompt_pool import build_prompt_pool
-from coverage_lab.evaluate.vector_store import VectorStore
 from coverage_lab.progress import Progress, silent
 
 #: Shares of unseen harvests among the own accounts that are adapted to.
@@ -196,15 +192,19 @@ def _accounts(
     seed: int,
     progress: Progress,
 ) -> TrainingAccounts:
-    pool = build_prompt_pool(corpora, rows=config.rows, fold=fold, cluster=cluster)
-    drawn = draw_benchmark_accounts(
-        pool, accounts=config.accounts, repeats=1, longest=config.longest, seed=seed, progress=progress
-    )
-    parted = part_accounts(pool, drawn, progress=progress)
-    vectors = VectorStore(encoder, cache).encode(parted.texts, progress=progress)
-    settings = BenchmarkSettings(train=config.train, seed=seed)
-    return label_accounts(
-        pool, drawn, parted, vectors, default_atlas(encoder.name), settings=settings, progress=progress
+    return corpora_accounts(
+        corpora,
+        encoder,
+        default_atlas(encoder.name),
+        cluster=cluster,
+        fold=fold,
+        rows=config.rows,
+        accounts=config.accounts,
+        longest=config.longest,
+        train=config.train,
+        seed=seed,
+        cache=cache,
+        progress=progress,
     )[0]
 
 

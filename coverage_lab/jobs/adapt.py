@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -10,30 +9,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from coverage_lab.accounts import measure, trace_prompts
-from coverage_lab.config import RunConfig
-from coverage_lab.detect.features import Features, features_of, join
+from coverage_lab.config import EvaluateConfig, RunConfig
+from coverage_lab.detect.fitting import TrainingAccounts, fit_scorecard
 from coverage_lab.detect.fitting.adapt import CUTS, Adapted, Separation, adapt_scorecard, separations
-from coverage_lab.detect.fitting.shipped import shipped_accounts
+from coverage_lab.detect.fitting.shipped import shipped_accounts, some_of_each
 from coverage_lab.detect.judge import Judge
 from coverage_lab.detect.load import load_judge, resolve_config, threads_of
 from coverage_lab.detect.scorecard import Scorecard
-from coverage_lab.errors import ConfigError, OutputError, TrafficError
+from coverage_lab.errors import ConfigError, OutputError
+from coverage_lab.evaluate.corpora import load_corpora
+from coverage_lab.evaluate.corpora_accounts import corpora_accounts
+from coverage_lab.evaluate.folds import clusters_of, folds_of
 from coverage_lab.files.atomic import disk_errors
-from coverage_lab.files.output_folder import OutputFolder
-from coverage_lab.jobs.ingest import read_input
+from coverage_lab.jobs.own_features import features_of_state, features_of_traffic
 from coverage_lab.jobs.recalibrate import CALIBRATION, CONTAMINATION, labels_of
 from coverage_lab.progress import Progress, silent
-from coverage_lab.traffic import check_sources, find_sources, without_repeats
 
-#: Own accounts that are learnt from at most; more change little and take longer.
-MOST = 5000
+#: Prompts of each corpus, and of an account drawn from corpora, at most.
+_ROWS = 1000
 SCORECARD = "scorecard.json"
 SUMMARY = "adapted.json"
 
@@ -60,10 +55,13 @@ class AdaptedTraffic:
 
 
 def adapt(
-    traffic: str | Path | Sequence[str | Path],
+    traffic: str | Path | Sequence[str | Path] | None,
     out: Path,
     config: RunConfig,
     *,
+    state: str | Path | None = None,
+    corpora: Path | None = None,
+    cache: Path | None = None,
     labels: Path | None = None,
     contamination: float | None = None,
     seed: int = 0,
@@ -76,11 +74,18 @@ def adapt(
 
     Parameters
     ----------
-    traffic : str, Path or sequence of them
-        As for a run. Accounts of fewer than `detect.min_prompts` prompts are left out; of the others `MOST`
-        are taken, by a hash of their ids.
+    traffic : str, Path, sequence of them, or None
+        As for a run; None where `state` is given. Accounts of fewer than `detect.min_prompts` prompts are
+        left out; of the others `coverage_lab.jobs.own_features.MOST` are taken, by a hash of their ids.
     out : Path
         Must not exist.
+    state : str or Path, optional
+        A state table that runs keep between days, in place of traffic.
+    corpora : Path, optional
+        Folder of labelled corpora to take harvests from, as for `coverage-lab evaluate`; those that ship when
+        not given. With it any encoder and an own atlas can be used.
+    cache : Path, optional
+        Folder that keeps vectors of the corpora between calls.
     labels : Path, optional
         `.csv` or `.parquet` with the columns `account_id` and `label`; accounts without one are not used.
     contamination : float, optional
@@ -93,8 +98,8 @@ def adapt(
     Raises
     ------
     ConfigError
-        The config has an encoder or an atlas for which no accounts ship, the labels can't be used, or there
-        are too few accounts.
+        Traffic and state are both given or neither is; the config has an encoder or an atlas for which no
+        accounts ship and no corpora are given; the labels can't be used; there are too few accounts.
     OutputError
         `out` exists or can't be written.
     TrafficError
@@ -104,26 +109,31 @@ def adapt(
         raise ConfigError("--contamination: is for traffic without --labels; give one of the two")
     if out.exists():
         raise OutputError(f"--out {out}: exists already; give a new folder")
+    if (traffic is None) == (state is None):
+        raise ConfigError("INPUT: give traffic or --state, one of the two")
     config = resolve_config(config)
-    if config.atlas.path is not None or config.encoder.name != "static":
+    ships = config.atlas.path is None and config.encoder.name == "static"
+    if corpora is None and not ships:
         raise ConfigError(
             'adapt: expected the encoder "static" and the atlas that ships (harvests of others are known by '
             f"that atlas only), got encoder {config.encoder.name!r}"
-            f"{'' if config.atlas.path is None else ' and an own atlas'}"
+            f"{'' if config.atlas.path is None else ' and an own atlas'}; with --corpora any can be used"
         )
     threads = threads_of(config)
     judge = load_judge(config, threads=threads, progress=progress)
-    if judge.scorecard is None:
-        raise ConfigError("detect.scorecard: none fits the atlas; leave it out to start from the shipped one")
-    shipped = shipped_accounts("static", judge.scorecard)
-    ids, own, quarantined, skipped = _own_features(traffic, config, judge, threads=threads, progress=progress)
-    label = None if labels is None else labels_of(labels, ids)[0]
+    before, shipped = _known(judge, corpora, cache, progress)
+    if state is None:
+        assert traffic is not None
+        own = features_of_traffic(traffic, config, judge, threads=threads, progress=progress)
+    else:
+        own = features_of_state(state, config, judge, threads=threads, progress=progress)
+    label = None if labels is None else labels_of(labels, own.ids)[0]
     share = CONTAMINATION if contamination is None else contamination
     with threadpool_limits(limits=threads):
-        found = adapt_scorecard(own, shipped, judge.scorecard, label=label, contamination=share, seed=seed)
-        before, after = separations(found, shipped, progress=progress)
+        found = adapt_scorecard(own.features, shipped, before, label=label, contamination=share, seed=seed)
+        told = separations(found, shipped, progress=progress)
     # What was said of another calibration would be wrong of this one.
-    card = {name: value for name, value in judge.scorecard.card.items() if not name.startswith(CALIBRATION)}
+    card = {name: value for name, value in before.card.items() if not name.startswith(CALIBRATION)}
     facts: dict[str, str | float | int] = {
         "from": "a user's own traffic, "
         + ("labelled by reviewers" if labels is not None else "nobody labelled it"),
@@ -135,13 +145,13 @@ def adapt(
     card |= {f"{CALIBRATION}{name}": value for name, value in facts.items()}
     card |= {"adapted_to": found.own, "adapted_set_aside": found.left_out}
     scorecard = found.scorecard.model_copy(update={"card": card})
-    done = AdaptedTraffic(found, before, after, quarantined, skipped)
+    done = AdaptedTraffic(found, *told, own.rows_quarantined, own.skipped_files)
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
         try:
             (unfinished / SUMMARY).write_text(
-                json.dumps(_summary(done, judge.scorecard), indent=2) + "\n", encoding="utf-8"
+                json.dumps(_summary(done, before), indent=2) + "\n", encoding="utf-8"
             )
             (unfinished / SCORECARD).write_text(scorecard.model_dump_json() + "\n", encoding="utf-8")
             unfinished.chmod(0o755)
@@ -149,6 +159,40 @@ def adapt(
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return done
+
+
+def _known(
+    judge: Judge, corpora: Path | None, cache: Path | None, progress: Progress
+) -> tuple[Scorecard, TrainingAccounts]:
+    """The scorecard to start from, and the accounts that it was fitted on: those that ship, or of corpora."""
+    if corpora is None:
+        if judge.scorecard is None:
+            raise ConfigError(
+                "detect.scorecard: none fits the atlas; leave it out to start from the shipped one"
+            )
+        return judge.scorecard, shipped_accounts("static", judge.scorecard)
+    read = load_corpora(corpora)
+    options = EvaluateConfig()
+    cluster = clusters_of(read)
+    labelled, _ = corpora_accounts(
+        read,
+        judge.encoder,
+        judge.atlas,
+        cluster=cluster,
+        fold=folds_of(read, cluster, folds=options.folds, seed=options.seed),
+        rows=_ROWS,
+        accounts=options.accounts,
+        longest=_ROWS,
+        train=options.train,
+        seed=options.seed,
+        cache=cache,
+        progress=progress,
+    )
+    card: dict[str, str | float | int] = {
+        "made_from": f"{len(labelled.kind):,} accounts built from {len(read)} corpora; coverage-lab adapt"
+    }
+    before = fit_scorecard(labelled, atlas_id=judge.atlas.id, encoder_id=judge.encoder.id, card=card)
+    return before, some_of_each(labelled, seed=options.seed)
 
 
 def _summary(done: AdaptedTraffic, card: Scorecard) -> dict[str, object]:
@@ -174,59 +218,3 @@ def _summary(done: AdaptedTraffic, card: Scorecard) -> dict[str, object]:
         "harvests, any of its family; caught_at_c: share of harvests above all but the share c of own "
         "accounts",
     }
-
-
-def _own_features(
-    traffic: str | Path | Sequence[str | Path],
-    config: RunConfig,
-    judge: Judge,
-    *,
-    threads: int,
-    progress: Progress,
-) -> tuple[list[str], Features, int, dict[str, str]]:
-    """Ids and features of own accounts that are large enough, and what of the traffic was not used."""
-    checked = without_repeats(check_sources(find_sources(traffic), config.traffic), config.traffic)
-    sources = list(checked.sources)
-    names = [source.name for source in sources]
-    ids: list[str] = []
-    parts: list[Features] = []
-    quarantined = 0
-    with tempfile.TemporaryDirectory(prefix="coverage-lab-") as scratch:
-        folder = OutputFolder(Path(scratch) / "work", "adapt")
-        try:
-            read = read_input(sources, config, folder, readers=None, progress=progress)
-            quarantined += pq.read_metadata(folder.work / "quarantine.parquet").num_rows
-            for done, bucket in enumerate(read.buckets):
-                progress("buckets", done, len(read.buckets))
-                prompts, refused = bucket.read(names)
-                quarantined += refused.num_rows
-                with threadpool_limits(limits=threads):
-                    found, features = _bucket_features(prompts, config, judge)
-                ids += found
-                parts.append(features)
-                if sum(map(len, parts)) > 2 * MOST:
-                    ids, features = _kept(ids, join(parts))
-                    parts = [features]
-        finally:
-            folder.release()
-    if not ids:
-        raise TrafficError(
-            f"INPUT: no account has {config.detect.min_prompts} usable prompts (detect.min_prompts); "
-            "give more traffic, and see what `coverage-lab check` says of it"
-        )
-    ids, features = _kept(ids, join(parts))
-    return ids, features, quarantined, dict(checked.skipped)
-
-
-def _bucket_features(prompts: pa.Table, config: RunConfig, judge: Judge) -> tuple[list[str], Features]:
-    states = trace_prompts(prompts, judge.encoder, judge.atlas)
-    large = np.flatnonzero(states.prompts >= config.detect.min_prompts)
-    features = features_of(states, measure(states, judge.atlas).values, middle_cells=judge.atlas.sizes[1])
-    return [states.account_ids[row] for row in large.tolist()], features.at(large)
-
-
-def _kept(ids: list[str], features: Features) -> tuple[list[str], Features]:
-    """At most `MOST` accounts: those whose ids have the least hashes, so that input order changes nothing."""
-    order = sorted(range(len(ids)), key=lambda row: hashlib.sha256(ids[row].encode()).digest())[:MOST]
-    rows: NDArray[np.int64] = np.array(order, dtype=np.int64)
-    return [ids[row] for row in order], features.at(rows)

@@ -17,12 +17,15 @@ from coverage_lab.accounts import AccountStates, merge
 from coverage_lab.accounts.table import states_from_table
 from coverage_lab.errors import OutputError
 from coverage_lab.files.atomic import synced
+from coverage_lab.progress import Progress, silent
 from coverage_lab.schema import STATES
 from coverage_lab.state.errors import table_errors
 from coverage_lab.state.store import StateStore
 from coverage_lab.state.table import StateFile, StateTable
 from coverage_lab.traffic import bucket_of
 
+#: What is read to know which accounts there are.
+STATES_COUNTED = pa.schema([STATES.field("account_id"), STATES.field("prompts")])
 #: Accounts of a row group: what is read for one of them.
 ROWS = 32
 
@@ -122,6 +125,26 @@ def read_states(
                     seen(found)
                 states = merge([states, states_from_table(found, dim=dim)])
     return states, read
+
+
+def accounts_held(table: Stored, files: Sequence[StateFile], *, progress: Progress = silent) -> pa.Table:
+    """Name all accounts and their prompts of all days: `account_id`, `prompts`.
+
+    Raises
+    ------
+    OutputError
+        A file is gone or damaged.
+    """
+    held = STATES_COUNTED.empty_table()
+    for done, file in enumerate(files):
+        progress("state", done, len(files))
+        with table_errors(table.url), pq.ParquetFile(table.store.opened(file.path)) as parquet:
+            found = parquet.read(columns=STATES_COUNTED.names).select(STATES_COUNTED.names)
+        joined = pa.concat_tables([held, found.cast(STATES_COUNTED)])
+        held = joined.group_by("account_id").aggregate([("prompts", "sum")])
+        held = held.rename_columns(STATES_COUNTED.names)
+    progress("state", len(files), len(files))
+    return held
 
 
 def holds(table: StateTable, file: StateFile, account_id: str) -> bool:
