@@ -18,9 +18,11 @@ from coverage_lab.detect.features import FEATURES, VECTORS, Features
 from coverage_lab.detect.fitting import TrainingAccounts, fit_scorecard
 from coverage_lab.detect.fitting.adapt import adapt_scorecard, separations
 from coverage_lab.detect.fitting.shipped import read_accounts, some_of_each, write_accounts
+from coverage_lab.detect.load import load_judge, resolve_config
 from coverage_lab.detect.scorecard import Scorecard
 from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.jobs.adapt import adapt
+from coverage_lab.jobs.own_features import features_of_state, features_of_traffic
 
 Rng = np.random.Generator
 WIDE = 4
@@ -209,11 +211,18 @@ def test_a_state_teaches_what_its_traffic_does(tmp_path: Path, capsys: pytest.Ca
     run = ("run", traffic, tmp_path / "results", "--state", state, "--day", day)
     code, _, err = call(capsys, *run)
     assert code == 0, err
-    code, _, err = call(capsys, "adapt", "--state", state, "--out", tmp_path / "by_state")
+    config = resolve_config(RunConfig())
+    judge = load_judge(config, threads=1)
+    first = features_of_state(state, config, judge, threads=1)
+    second = features_of_traffic(traffic, config, judge, threads=1)
+    assert first.ids == second.ids
+    assert len(first.ids) > 100
+    np.testing.assert_allclose(first.features.named, second.features.named, rtol=1e-9, atol=1e-9)
+    for name in VECTORS:
+        np.testing.assert_allclose(first.features.vectors[name], second.features.vectors[name], atol=1e-6)
+    code, said, err = call(capsys, "adapt", "--state", state, "--out", tmp_path / "mine")
     assert code == 0, err
-    assert call(capsys, "adapt", traffic, "--out", tmp_path / "by_traffic")[0] == 0
-    told = [json.loads((tmp_path / name / "adapted.json").read_text()) for name in ("by_state", "by_traffic")]
-    assert told[0] == told[1]
+    assert "Fitted to " in said
     config = RunConfig.model_validate({"detect": {"min_prompts": 100_000}})
     with pytest.raises(TrafficError, match=r"none of its [0-9,]+ accounts has 100000 prompts"):
         adapt(None, tmp_path / "none", config, state=state)
