@@ -22,13 +22,24 @@ from coverage_lab.config import EvaluateConfig, RunConfig
 from coverage_lab.report.words import GLOSSARY
 from coverage_lab.service.answer import (
     AccountScore,
+    Campaign,
+    CampaignResponse,
+    CampaignsResponse,
+    Flag,
+    FlagsResponse,
+    LastRun,
+    LookupResponse,
+    Member,
     QuarantinedPrompt,
     ReasonDetail,
     RestsOn,
     ScoreResponse,
+    ShortStanding,
+    Standing,
+    StandingResponse,
     TopCell,
 )
-from coverage_lab.service.request import AccountPrompts, PromptRow, ScoreRequest
+from coverage_lab.service.request import AccountPrompts, LookupRequest, PromptRow, ScoreRequest
 
 #: Tables of a run: name, what one row is.
 TABLES = {
@@ -181,7 +192,11 @@ def http() -> str:
     parts = ["# HTTP requests and answers", ""]
     asked = (ScoreRequest, AccountPrompts, PromptRow)
     answered = (ScoreResponse, AccountScore, ReasonDetail, RestsOn, TopCell, QuarantinedPrompt)
-    for title, models in (("Request", asked), ("Answer", answered)):
+    told = (
+        *(LastRun, StandingResponse, Standing, LookupRequest, LookupResponse, ShortStanding),
+        *(FlagsResponse, Flag, CampaignsResponse, CampaignResponse, Campaign, Member),
+    )
+    for title, models in (("Request", asked), ("Answer", answered), ("What the last run said", told)):
         parts += [f"## {title}", ""]
         for model in models:
             rows = [(f"`{name}`", _one_line(field.description)) for name, field in model.model_fields.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,14 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes a free one.")] = 8711,
     config: ConfigOption = None,
     encoder: RunEncoderOption = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="OUTPUT of `coverage-lab run`, or a link to it: tells what the last run said of accounts "
+            "too (/v1/accounts, /v1/flags, /v1/campaigns). Read anew when another run has finished there.",
+        ),
+    ] = None,
 ) -> None:
     """Score accounts over HTTP: POST /v1/score, GET /healthz, /readyz, /metrics, /docs.
 
@@ -31,4 +40,4 @@ def serve(
         from coverage_lab.service import serve_forever
     except ImportError as error:
         raise MissingExtraError("fastapi and uvicorn", "service", "serve") from error
-    serve_forever(configured(config, encoder), host=host, port=port)
+    serve_forever(configured(config, encoder), host=host, port=port, results=results)

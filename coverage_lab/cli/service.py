@@ -29,7 +29,7 @@ def new(
     name: Annotated[str, typer.Option(help="Who will use it: letters, digits, '.', '_' and '-'.")],
     file: KeysOption = Path("keys.json"),
     scope: Annotated[
-        list[str] | None, typer.Option(help="What it may do, several times: score, metrics.")
+        list[str] | None, typer.Option(help="What it may do, several times: score, read, metrics.")
     ] = None,
 ) -> None:
     """Make a key, show it this once, and add its digest to the key file.

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from typing import Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from coverage_lab import __version__
-from coverage_lab.schema import REASON_FIELDS, RESTS_ON_FIELDS, meaning
+from coverage_lab.schema import (
+    ACCOUNTS,
+    BEHAVIOUR_COLUMNS,
+    MEASURE_COLUMNS,
+    REASON_DETAILS,
+    REASON_FIELDS,
+    RESTS_ON_FIELDS,
+    describe_columns,
+    meaning,
+)
+
+#: Of an account of a run, what a lookup of many tells.
+SHORT_COLUMNS: Final = (
+    "account_id",
+    "prompts",
+    "first_seen",
+    "last_seen",
+    "score",
+    "p_value",
+    "q_value",
+    "verdict",
+    "archetype",
+    "campaign",
+)
+_MEASURES_SAID: Final = "Every measure by name; null where it is not defined (too few prompts)."
+_BEHAVIOUR_SAID: Final = (
+    "How the account behaves beside what it asks, by name; null where it can't be told. No score uses it."
+)
 
 
 class _Answered(BaseModel):
@@ -110,13 +138,8 @@ class AccountScore(_Answered):
     reasons: list[str] = _column("accounts", "reasons")
     reason_details: list[ReasonDetail] = _column("accounts", "reason_details")
     atlas_id: str = _column("accounts", "atlas_id")
-    measures: dict[str, float | None] = Field(
-        description="Every measure by name; null where it is not defined (too few prompts)."
-    )
-    behaviour: dict[str, float | None] = Field(
-        description="How the account behaves beside what it asks, by name; null where it can't be told. No "
-        "score uses it."
-    )
+    measures: dict[str, float | None] = Field(description=_MEASURES_SAID)
+    behaviour: dict[str, float | None] = Field(description=_BEHAVIOUR_SAID)
     top_cells: list[TopCell] = Field(
         description="The cells it stands out in: most prompts above what ordinary traffic would send there."
     )
@@ -160,6 +183,112 @@ class ScoreResponse(_Answered):
     second: Stage | None = Field(description=_SECOND)
     config_id: str = Field(description="Digest of the service's config.")
     version: str = Field(description="Of coverage-lab.")
+
+
+def _of_table(name: str, table: str, said: str, columns: Iterable[str], **more: Any) -> type[BaseModel]:
+    """A model with columns of a run's table, and what is said of them in the schema."""
+    of_table = {column.name: column for column in describe_columns(table)}
+    fields = {column: (_kind(of_table[column].kind), _column(table, column)) for column in columns}
+    nullable = {
+        column: (kind | None if of_table[column].nullable else kind, field)
+        for column, (kind, field) in fields.items()
+    }
+    made = cast(Any, create_model)(name, __base__=_Answered, __doc__=said, **nullable, **more)
+    return cast(type[BaseModel], made)
+
+
+def _kind(kind: pa.DataType) -> Any:
+    if kind == REASON_DETAILS:
+        return list[ReasonDetail]
+    if pa.types.is_list(kind):
+        return list[_kind(kind.value_type)]  # type: ignore[misc]
+    if pa.types.is_timestamp(kind):
+        return datetime
+    if pa.types.is_integer(kind):
+        return int
+    return float if pa.types.is_floating(kind) else str
+
+
+def _columns(table: str) -> list[str]:
+    return [column.name for column in describe_columns(table)]
+
+
+Standing = _of_table(
+    "Standing",
+    "accounts",
+    "What the last run says of an account: its row of accounts.parquet.",
+    [name for name in ACCOUNTS.names if name not in (*MEASURE_COLUMNS, *BEHAVIOUR_COLUMNS)],
+    measures=(dict[str, float | None], Field(description=_MEASURES_SAID)),
+    behaviour=(dict[str, float | None], Field(description=_BEHAVIOUR_SAID)),
+)
+ShortStanding = _of_table(
+    "ShortStanding", "accounts", "The same in short, for lookups of many accounts.", SHORT_COLUMNS
+)
+Flag = _of_table(
+    "Flag",
+    "flags",
+    "An account that a person should look at, with where its evidence came from: a row of flags.parquet.",
+    _columns("flags"),
+)
+Campaign = _of_table(
+    "Campaign",
+    "campaigns",
+    "Accounts that are evidence together: a row of campaigns.parquet.",
+    _columns("campaigns"),
+)
+Member = _of_table(
+    "Member", "members", "An account of a campaign: a row of members.parquet.", _columns("members")
+)
+
+
+class LastRun(_Answered):
+    """The run that an answer was read from."""
+
+    run_id: str = Field(description="Digest of everything that its tables depend on.")
+    created: str = Field(description="When its tables were finished, ISO 8601 in UTC.")
+    day: date | None = Field(description="The day that it counted; null for a run without state.")
+    config_id: str = Field(description="Digest of its config.")
+
+
+class StandingResponse(_Answered):
+    """The standing of one account."""
+
+    run: LastRun
+    account: Standing  # type: ignore[valid-type]
+
+
+class LookupResponse(_Answered):
+    """The standing of many accounts."""
+
+    run: LastRun
+    accounts: list[ShortStanding] = Field(description="Each once, by account_id.")  # type: ignore[valid-type]
+    unknown: list[str] = Field(description="Ids that the run judged no account of, in the request's order.")
+
+
+class FlagsResponse(_Answered):
+    """Flags after a cursor."""
+
+    run: LastRun
+    flags: list[Flag] = Field(description="By account_id.")  # type: ignore[valid-type]
+    cursor: str = Field(
+        description="Give it as `since` the next time. After a newer run, its flags come from the first on."
+    )
+    left: int = Field(description="Flags after these.")
+
+
+class CampaignsResponse(_Answered):
+    """All campaigns of the last run."""
+
+    run: LastRun
+    campaigns: list[Campaign] = Field(description="The gravest first.")  # type: ignore[valid-type]
+
+
+class CampaignResponse(_Answered):
+    """A campaign with its members."""
+
+    run: LastRun
+    campaign: Campaign  # type: ignore[valid-type]
+    members: list[Member] = Field(description="By account_id.")  # type: ignore[valid-type]
 
 
 class Readiness(_Answered):

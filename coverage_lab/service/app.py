@@ -8,26 +8,44 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 import coverage_lab
 from coverage_lab.config import ServiceConfig
-from coverage_lab.service.answer import Health, Readiness, ScoreResponse
+from coverage_lab.service.answer import (
+    CampaignResponse,
+    CampaignsResponse,
+    FlagsResponse,
+    Health,
+    LookupResponse,
+    Readiness,
+    ScoreResponse,
+    StandingResponse,
+)
 from coverage_lab.service.docs import docs_page
 from coverage_lab.service.gate import Gate, Note, note_of
 from coverage_lab.service.keys import Key, KeyRing, Throttle
 from coverage_lab.service.logs import AuditLog, event
 from coverage_lab.service.metrics import CONTENT_TYPE, Metrics
 from coverage_lab.service.refusal import ErrorAnswer, RefusalError
-from coverage_lab.service.request import AskedAccount, ScoreRequest, parse_request
+from coverage_lab.service.request import (
+    AskedAccount,
+    LookupRequest,
+    ScoreRequest,
+    parse_lookup,
+    parse_request,
+)
 from coverage_lab.service.scoring import Scoring
+from coverage_lab.service.standings import CURSOR, MOST_FLAGS, USUAL_FLAGS, Standings, Told
 from coverage_lab.service.unpack import CODINGS, pieces
 from coverage_lab.service.work import Work, WorkQueue, busy, stopping
 
@@ -63,11 +81,44 @@ _LOCKED: Final[dict[int | str, dict[str, Any]]] = {
         429: "`quota` or `wrong_keys`: try again after `Retry-After` seconds.",
     }.items()
 }
-_BODY: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ScoreRequest"}}},
+_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
+    404: {
+        "model": ErrorAnswer,
+        "description": "`unknown_account` or `unknown_campaign`: the last run has none of this name.",
     }
+}
+
+
+def _body_of(model: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _parameter(name: str, place: str, said: str, **schema: object) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": said,
+        "schema": {"type": "string", **schema},
+    }
+
+
+_ACCOUNT_ID: Final = {"parameters": [_parameter("account_id", "path", "The account.", minLength=1)]}
+_CAMPAIGN_NAME: Final = {"parameters": [_parameter("campaign", "path", "Its name.", minLength=1)]}
+_PAGE: Final = {
+    "parameters": [
+        _parameter("since", "query", "The cursor of an earlier answer; all flags without.", pattern=CURSOR),
+        _parameter(
+            "limit",
+            "query",
+            "Flags at most.",
+            type="integer",
+            minimum=1,
+            maximum=MOST_FLAGS,
+            default=USUAL_FLAGS,
+        ),
+    ]
 }
 #: Bodies that are decoded where they are; larger ones in another thread, so that others are heard meanwhile.
 _SMALL_BODY: Final = 64 * 1024
@@ -76,6 +127,8 @@ _PLAIN: Final = "identity"
 #: How long the answer to a wrong key is held back once an address has sent many.
 _HELD_BACK_SECONDS: Final = 1.0
 _AUDIT_AGAIN_SECONDS: Final = 30.0
+#: Readers of the last run's tables at once: one fewer would wait for the disk, more would hold many answers.
+_READERS: Final = 2
 
 
 def create_app(
@@ -86,6 +139,7 @@ def create_app(
     metrics: Metrics | None = None,
     hosts: Iterable[str] = (),
     audit: AuditLog | None = None,
+    standings: Standings | None = None,
 ) -> FastAPI:
     """Make the ASGI application.
 
@@ -104,6 +158,8 @@ def create_app(
         Names that callers may use, besides those of the limits.
     audit : AuditLog, optional
         Where it is written down who asked about whom.
+    standings : Standings, optional
+        What the last run said; without it, there are no routes that tell of it.
 
     Returns
     -------
@@ -114,7 +170,7 @@ def create_app(
     keys = keys or KeyRing()
     metrics = metrics or Metrics(scoring.health())
     queue = queue or WorkQueue(scoring, limits, lanes=scoring.lanes, on_batch=metrics.batch)
-    app = _Service(locked=bool(keys))
+    app = _Service(locked=bool(keys), readings=standings is not None)
     app.add_middleware(Gate, hosts=(*limits.hosts, *hosts), metrics=metrics)
     desk = _Desk(scoring, queue, metrics, Doorkeeper(keys, metrics), audit)
     health = scoring.health().model_dump_json().encode()
@@ -122,7 +178,7 @@ def create_app(
 
     async def score(request: Request) -> Response:
         """Score accounts by their prompts, all that each is to be judged by."""
-        return Response(await desk.answer(request), media_type="application/json")
+        return _json(await desk.answer(request))
 
     async def healthz() -> Response:
         """Say that the service is up and what it judges with."""
@@ -164,7 +220,7 @@ def create_app(
         response_model=ScoreResponse,
         response_description="Scores, and the prompts that could not be used.",
         responses=locked | _REFUSALS,
-        openapi_extra=_BODY,
+        openapi_extra=_body_of("ScoreRequest"),
     )
     app.add_api_route(
         "/healthz",
@@ -190,8 +246,95 @@ def create_app(
     app.add_api_route("/openapi.json", openapi, methods=["GET", "HEAD"], include_in_schema=False)
     for path, endpoint in (("/healthz", healthz), ("/readyz", readyz)):
         app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+    if standings is not None:
+        _add_readings(app, desk, standings, locked)
     app.state.desk = desk
     return app
+
+
+def _add_readings(
+    app: FastAPI, desk: _Desk, standings: Standings, locked: dict[int | str, dict[str, Any]]
+) -> None:
+    """Add the routes that tell what the last run said."""
+
+    async def account(request: Request) -> Response:
+        """Tell what the last run says of an account."""
+        name = request.path_params["account_id"]
+        return _json(await desk.told(request, [name], lambda: standings.tables().account(name)))
+
+    async def lookup(request: Request) -> Response:
+        """Tell what the last run says of many accounts, in short."""
+        return _json(await desk.looked_up(request, standings))
+
+    async def flags(request: Request) -> Response:
+        """Tell the last run's flags, page by page: ask with `since` until `left` is 0, and later for more.
+
+        `limit` is how many at most, 1 to 1,000; 100 where it is not given.
+        """
+        return _json(await desk.told(request, [], lambda: _page_of_flags(request, standings)))
+
+    async def campaigns(request: Request) -> Response:
+        """Tell of the last run's campaigns, without their members."""
+        return _json(await desk.told(request, [], lambda: standings.tables().campaigns()))
+
+    async def campaign(request: Request) -> Response:
+        """Tell of a campaign of the last run, with its members."""
+        name = request.path_params["campaign"]
+        return _json(await desk.told(request, [], lambda: standings.tables().campaign(name)))
+
+    reading = locked | {status: _REFUSALS[status] for status in (421, 500, 503)}
+    unknown = reading | _UNKNOWN
+    asked = reading | {status: _REFUSALS[status] for status in (400, 408, 413, 415, 422)}
+    for path, endpoint, method, model, refusals, extra in (
+        (
+            "/v1/accounts/{account_id:anything}",
+            account,
+            "GET",
+            StandingResponse,
+            unknown,
+            _ACCOUNT_ID,
+        ),
+        ("/v1/accounts:lookup", lookup, "POST", LookupResponse, asked, _body_of("LookupRequest")),
+        ("/v1/flags", flags, "GET", FlagsResponse, reading | {422: _REFUSALS[422]}, _PAGE),
+        ("/v1/campaigns", campaigns, "GET", CampaignsResponse, reading, {}),
+        (
+            "/v1/campaigns/{campaign:anything}",
+            campaign,
+            "GET",
+            CampaignResponse,
+            unknown,
+            _CAMPAIGN_NAME,
+        ),
+    ):
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            response_model=model,
+            response_description="What the run said.",
+            responses=refusals,
+            openapi_extra=extra,
+        )
+
+
+def _page_of_flags(request: Request, standings: Standings) -> Told:
+    limit = request.query_params.get("limit", str(USUAL_FLAGS))
+    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 1 <= int(limit) <= MOST_FLAGS):
+        raise RefusalError(422, "invalid_request", f"limit: expected a whole number from 1 to {MOST_FLAGS}")
+    return standings.tables().flags(request.query_params.get("since", ""), int(limit))
+
+
+class _Anything(PathConvertor):
+    """The rest of a path, whatever is in it: an account's id may have slashes and line breaks."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("anything", _Anything())
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
 
 
 class Doorkeeper:
@@ -258,6 +401,7 @@ class _Desk:
         self.doorkeeper = doorkeeper
         self._audit = audit
         self._held = 0
+        self._readers = asyncio.Semaphore(_READERS)
         self._reading: set[asyncio.Timeout] = set()
 
     def stop(self) -> None:
@@ -277,10 +421,65 @@ class _Desk:
         RefusalError
             It is not answered.
         """
-        note = note_of(request.scope)
         accounts: list[str] = []
+        return await self._audited_answer(
+            request, accounts, lambda note: self._answered(request, note, accounts)
+        )
+
+    async def told(self, request: Request, accounts: list[str], look: Callable[[], Told]) -> bytes:
+        """Answer with what `look` finds, in another thread; `accounts` are asked about.
+
+        Raises
+        ------
+        RefusalError
+            It is not answered.
+        """
+
+        async def answered(note: Note) -> bytes:
+            await self._let_read(request)
+            return await self._found(look, note, accounts)
+
+        return await self._audited_answer(request, accounts, answered)
+
+    async def looked_up(self, request: Request, standings: Standings) -> bytes:
+        """Answer with the standing of the accounts that the body names.
+
+        Raises
+        ------
+        RefusalError
+            It is not answered.
+        """
+        accounts: list[str] = []
+
+        async def answered(note: Note) -> bytes:
+            await self._let_read(request)
+            async with self._body(request, note) as body:
+                accounts[:] = parse_lookup(bytes(body.content))
+                return await self._found(lambda: standings.tables().lookup(accounts), note, accounts)
+
+        return await self._audited_answer(request, accounts, answered)
+
+    async def _let_read(self, request: Request) -> None:
+        await self.doorkeeper.check(request, "read")
+        if self.queue.stopping:
+            raise stopping()
+
+    async def _found(self, look: Callable[[], Told], note: Note, accounts: list[str]) -> bytes:
         try:
-            answer = await self._answered(request, note, accounts)
+            async with asyncio.timeout(self._limits.answer_seconds), self._readers:
+                told = await asyncio.to_thread(look)
+        except TimeoutError:
+            raise busy(503, "busy", "too many readers of the last run are waiting", 1) from None
+        accounts[:] = told.accounts
+        note.fields["accounts"] = len(accounts)
+        return told.body
+
+    async def _audited_answer(
+        self, request: Request, accounts: list[str], answered: Callable[[Note], Awaitable[bytes]]
+    ) -> bytes:
+        note = note_of(request.scope)
+        try:
+            answer = await answered(note)
         except BaseException as error:
             self._audited(note, accounts, _status_of(error))
             raise
@@ -316,21 +515,28 @@ class _Desk:
         key = await self.doorkeeper.check(request, "score")
         if self.queue.stopping:
             raise stopping()
-        declared, coding = _declared(request, self._limits)
-        body = _Body(self, declared)
-        try:
+        async with self._body(request, note) as body:
             started = time.perf_counter()
-            await self._read(request, body)
-            note.fields["bytes"] = len(body.content)
-            started = self._stage(note, "read", started)
-            if coding != _PLAIN:
-                await self._unpack(body, coding)
             accounts = await self._decoded(bytes(body.content))
             body.content.clear()
             names += [account.account_id for account in accounts]
             note.fields |= {"accounts": len(accounts), "prompts": sum(len(one.rows) for one in accounts)}
             self._stage(note, "decode", started)
             return await self._worked_on(request, accounts, key.name, note)
+
+    @contextlib.asynccontextmanager
+    async def _body(self, request: Request, note: Note) -> AsyncIterator[_Body]:
+        """Read a body, unpacked; it counts as held until the block ends."""
+        declared, coding = _declared(request, self._limits)
+        body = _Body(self, declared)
+        try:
+            started = time.perf_counter()
+            await self._read(request, body)
+            note.fields["bytes"] = len(body.content)
+            if coding != _PLAIN:
+                await self._unpack(body, coding)
+            self._stage(note, "read", started)
+            yield body
         finally:
             body.release()
 
@@ -507,7 +713,7 @@ def _too_large(limits: ServiceConfig) -> RefusalError:
 class _Service(FastAPI):
     """FastAPI with our errors and an OpenAPI schema that has the body that is read by hand."""
 
-    def __init__(self, *, locked: bool) -> None:
+    def __init__(self, *, locked: bool, readings: bool) -> None:
         super().__init__(
             title="coverage-lab",
             version=coverage_lab.__version__,
@@ -519,6 +725,9 @@ class _Service(FastAPI):
             exception_handlers={RefusalError: _refused, HTTPException: _refused_by_router},
         )
         self._locked = locked
+        self._bodies: tuple[type[BaseModel], ...] = (
+            (ScoreRequest, LookupRequest) if readings else (ScoreRequest,)
+        )
 
     def openapi(self) -> dict[str, Any]:
         """Describe the service as OpenAPI 3.1."""
@@ -527,13 +736,16 @@ class _Service(FastAPI):
                 title=self.title, version=self.version, description=self.description, routes=self.routes
             )
             components = schema.setdefault("components", {})
-            asked = ScoreRequest.model_json_schema(ref_template="#/components/schemas/{model}")
             models = components.setdefault("schemas", {})
-            models.update(asked.pop("$defs"))
-            models["ScoreRequest"] = asked
+            for body in self._bodies:
+                asked = body.model_json_schema(ref_template="#/components/schemas/{model}")
+                models.update(asked.pop("$defs", {}))
+                models[body.__name__] = asked
             if self._locked:
                 components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-                schema["paths"]["/v1/score"]["post"]["security"] = [{"key": []}]
+                for path, methods in schema["paths"].items():
+                    for operation in methods.values() if path.startswith("/v1/") else ():
+                        operation["security"] = [{"key": []}]
             self.openapi_schema = schema
         return self.openapi_schema
 

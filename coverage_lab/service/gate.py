@@ -33,7 +33,17 @@ _HEADERS: Final = (
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 #: Asked for every few seconds: counted, and logged only where they fail.
 _PROBES: Final = ("/healthz", "/readyz", "/metrics")
-_ROUTES: Final = (*_PROBES, "/v1/score", "/docs", "/openapi.json")
+_ROUTES: Final = (
+    *_PROBES,
+    "/v1/score",
+    "/v1/accounts:lookup",
+    "/v1/flags",
+    "/v1/campaigns",
+    "/docs",
+    "/openapi.json",
+)
+#: Routes whose paths end in an id, which is neither counted by nor logged.
+_BY_ID: Final = {"/v1/accounts/": "/v1/accounts/{account_id}", "/v1/campaigns/": "/v1/campaigns/{campaign}"}
 
 
 @dataclass
@@ -152,9 +162,7 @@ class Gate:
         return True
 
     def _count(self, scope: Scope, note: Note, status: int, seconds: float) -> None:
-        path = scope["path"]
-        # Only routes that there are: a label for each path that somebody tries would fill the memory.
-        route = path if path in _ROUTES else "other"
+        route = _route_of(scope["path"])
         self._metrics.requests.labels(route, str(status), note.code).inc()
         if route == "/v1/score":
             self._metrics.seconds.labels("whole").observe(seconds)
@@ -174,6 +182,13 @@ class Gate:
             ms=round(1e3 * seconds, 1),
             **note.fields,
         )
+
+
+def _route_of(path: str) -> str:
+    """Only routes that there are: a label for each path that somebody tries would fill the memory."""
+    if path in _ROUTES:
+        return path
+    return next((route for start, route in _BY_ID.items() if path.startswith(start)), "other")
 
 
 def _looked_at(scope: Scope) -> tuple[str | None, str, bool]:

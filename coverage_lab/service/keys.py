@@ -30,8 +30,8 @@ from coverage_lab.service.address import network
 
 _log = logging.getLogger(__name__)
 
-Scope = Literal["score", "metrics"]
-SCOPES: Final[tuple[Scope, ...]] = ("score", "metrics")
+Scope = Literal["score", "read", "metrics"]
+SCOPES: Final[tuple[Scope, ...]] = ("score", "read", "metrics")
 API_KEY_VARIABLE: Final = "COVERAGE_LAB_API_KEY"
 MIN_KEY_LENGTH: Final = 16
 #: Of one name, so that a caller can change from the old key to the new one.

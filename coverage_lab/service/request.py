@@ -30,6 +30,8 @@ _OptionalCount = Annotated[
 
 #: What an account costs besides its prompts, in prompts: measuring and judging it.
 ACCOUNT_COST: Final = 15
+#: Accounts of one lookup.
+MOST_IDS: Final = 100_000
 #: Lists and objects within rows, for each prompt that a request may have: messages of a conversation.
 _NESTED: Final = 2
 #: Texts, for each prompt that a request may have: a row has ten names and values, a message four.
@@ -129,6 +131,20 @@ class ScoreRequest(BaseModel):
     accounts: tuple[AccountPrompts, ...] = Field(min_length=1)
 
 
+class LookupRequest(BaseModel):
+    """Accounts whose standing is asked for."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"account_ids": ["acct-0042", "acct-7"]}]},
+    )
+
+    account_ids: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, max_length=MOST_IDS, description="One given twice is answered once."
+    )
+
+
 @dataclass(frozen=True)
 class AskedAccount:
     """An account of a request.
@@ -226,6 +242,43 @@ def parse_request(body: bytes, limits: ServiceConfig) -> list[AskedAccount]:
         )
         for account in request.accounts
     ]
+
+
+class _Lookup(msgspec.Struct, forbid_unknown_fields=True):
+    account_ids: Annotated[list[Annotated[str, _AtLeastOne]], _AtLeastOne]
+
+
+_LOOKUP: Final = msgspec.json.Decoder(_Lookup)
+
+
+def parse_lookup(body: bytes) -> list[str]:
+    """Turn a body into the ids that it asks about.
+
+    Raises
+    ------
+    RefusalError
+        400: not UTF-8 or not JSON. 413: too many ids. 422: another structure.
+    """
+    body = body.removeprefix(_BOM)
+    try:
+        ids = _LOOKUP.decode(body).account_ids
+    except UnicodeDecodeError:
+        raise RefusalError(400, "invalid_json", "body is not UTF-8") from None
+    except RecursionError:
+        raise RefusalError(400, "invalid_json", "body is nested too deeply") from None
+    except msgspec.ValidationError:
+        _check_utf8(body)
+        raise RefusalError(
+            422,
+            "invalid_request",
+            'expected {"account_ids": […]}, a list of one id or more, each text that is not empty',
+        ) from None
+    except msgspec.DecodeError:
+        _check_utf8(body)
+        raise RefusalError(400, "invalid_json", "body is not JSON") from None
+    if len(ids) > MOST_IDS:
+        raise _too_many("accounts", MOST_IDS, f", got {len(ids)}")
+    return ids
 
 
 class _HalfAPairError(Exception):

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -23,13 +24,14 @@ from coverage_lab.service.keys import API_KEY_VARIABLE, MIN_KEY_LENGTH, KeyRing,
 from coverage_lab.service.logs import AuditLog, log_to
 from coverage_lab.service.metrics import Metrics
 from coverage_lab.service.scoring import Scoring
+from coverage_lab.service.standings import Standings
 from coverage_lab.service.work import WorkQueue
 
 #: Of a stop's grace, what is left for writing answers once judging is given up.
 _LAST_WORDS_SECONDS: Final = 1.0
 
 
-def serve_forever(config: RunConfig, *, host: str, port: int) -> None:
+def serve_forever(config: RunConfig, *, host: str, port: int, results: Path | None = None) -> None:
     """Load the judge and answer requests until SIGINT or SIGTERM; one process.
 
     Keys are those of `service.keys` and of the environment variable COVERAGE_LAB_API_KEY.
@@ -42,6 +44,8 @@ def serve_forever(config: RunConfig, *, host: str, port: int) -> None:
         Name or address; any but loopback needs a key.
     port : int
         0 takes a free one; the line that is printed says which.
+    results : Path, optional
+        Output of a run, whose tables are told of.
 
     Raises
     ------
@@ -49,12 +53,13 @@ def serve_forever(config: RunConfig, *, host: str, port: int) -> None:
         No key where one is needed, a key that is too short, an address that can't be listened on, a
         certificate that can't be used.
     CoverageLabError
-        As `coverage_lab.detect.load.load_judge`.
+        As `coverage_lab.detect.load.load_judge`; as `Standings`.
     """
     settings = config.service
     keys = KeyRing(environment=environment_key(), file=settings.keys)
     audit = AuditLog(settings.audit) if settings.audit is not None else None
     tls = _tls(settings)
+    standings = None if results is None else Standings(results)
     family, address = _resolved(host, port)
     if not keys and not ipaddress.ip_address(address[0]).is_loopback:
         raise ConfigError(
@@ -72,7 +77,15 @@ def serve_forever(config: RunConfig, *, host: str, port: int) -> None:
         scoring = Scoring(judge, config.traffic, settings, threads=threads)
         metrics = Metrics(scoring.health())
         queue = WorkQueue(scoring, settings, lanes=scoring.lanes, on_batch=metrics.batch)
-        app = create_app(scoring, keys=keys, queue=queue, metrics=metrics, hosts=[host], audit=audit)
+        app = create_app(
+            scoring,
+            keys=keys,
+            queue=queue,
+            metrics=metrics,
+            hosts=[host],
+            audit=audit,
+            standings=standings,
+        )
         server = _Server(app, _uvicorn_config(app, Doors(settings, metrics), settings, tls))
         where = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
         scheme = "http" if tls is None else "https"
