@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 #: The nested levels of an atlas, coarsest first, and what their cells are called for people.
 LEVEL_WORDS = {"coarse": "broad topics", "middle": "topics", "fine": "narrow topics"}
@@ -578,7 +578,7 @@ REASON_FIELDS: Mapping[str, str] = {
 }
 #: Field of an entry of `rests_on` -> what it holds.
 RESTS_ON_FIELDS: Mapping[str, str] = {
-    "name": "column or name of the measure, label of the topic, or words of the opening",
+    "name": "column or name of the measure, name of the topic, or words of the opening",
     "share": "its part of all that pushes that way, 0..1",
     "value": "the account's value; of a topic or opening the share of its prompts",
     "ordinary_low": f"lower end of {_RANGE}; null for topics and openings",
@@ -669,7 +669,7 @@ _CELLS = (
     _required("account_id", pa.large_string(), "the account"),
     _LEVEL,
     _required("cell", pa.int64(), "number of the cell in the atlas"),
-    _required("label", pa.string(), "words of the cell, for people"),
+    _required("label", pa.string(), "name of the cell, for people"),
     _required("prompts", pa.int64(), "the account's prompts in it"),
     _required("share", pa.float64(), "the same as a share of the account's prompts, 0..1"),
     _required("reference_share", pa.float64(), "share of ordinary traffic in it, 0..1"),
@@ -683,6 +683,18 @@ _TRACE = (
     _required("model_id", pa.string(), "hash of the scorecard"),
     _required("config_id", pa.string(), "hash of the parts of the config that the numbers depend on"),
 )
+#: Field of an entry of `first_visits` -> what it holds.
+FIRST_VISITS_FIELDS: Mapping[str, str] = {
+    "cell": "number of the fine cell in the atlas of the row",
+    "prompt": "which of its prompts reached the cell first, from 1",
+    "prompts": "its prompts in the cell",
+}
+FIRST_VISITS = pa.list_(
+    _told(
+        "item",
+        pa.struct([_told("cell", pa.int32()), _told("prompt", pa.int64()), _told("prompts", pa.int64())]),
+    )
+)
 _FLAGS = (
     _required("account_id", pa.large_string(), "the account"),
     _VERDICT,
@@ -694,6 +706,12 @@ _FLAGS = (
     *_EVIDENCE,
     _CAMPAIGN,
     _REASONS,
+    Column(
+        "first_visits",
+        FIRST_VISITS,
+        "the fine cells that it reached, in that order: its way over the map. Null for an account that is "
+        "flagged for its campaign alone. Its fields are listed below",
+    ),
     *_TRACE,
 )
 #: One account that a person should look at a row, with all that its evidence came from.

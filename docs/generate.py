@@ -166,6 +166,7 @@ def tables() -> str:
     for title, fields in (
         ("Fields of `reason_details`", schema.REASON_FIELDS),
         ("Fields of `rests_on` in `reason_details`", schema.RESTS_ON_FIELDS),
+        ("Fields of `first_visits`", schema.FIRST_VISITS_FIELDS),
     ):
         named = [(f"`{name}`", meaning) for name, meaning in fields.items()]
         parts += [f"## {title}", "", table(("field", "meaning"), named), ""]

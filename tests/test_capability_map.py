@@ -19,6 +19,7 @@ from coverage_lab.atlas import default_atlas, lay_out, load_atlas, save_atlas, s
 from coverage_lab.atlas.layout import on_grid
 from coverage_lab.errors import AtlasError, CoverageLabError, TrafficError
 from coverage_lab.plotting.capability_map import capability_map, map_page
+from coverage_lab.plotting.map_tiles import SCALE
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,20 @@ def test_page_holds_first_visits_in_order_and_fetches_nothing(laid):
     assert (account["cells"], account["first"], account["visits"]) == ([3, 7, 0], [1, 3, 5], [3, 1, 1])
     assert "default-src 'none'" in unescape(page)
     assert map_page(laid, {"one": [3, 3, 7, 3, 0]}) == page
+
+
+def test_names_of_tiles_on_the_page_are_whole(laid):
+    names = (*laid.labels[:2], (*(f"broad {cell % 3} · part {cell}" for cell in range(31)), "alone"))
+    data = data_of(map_page(replace(laid, labels=names), {"one": [3]}))
+    whole = [data["starts"][start] + rest for start, rest in zip(data["start"], data["rests"], strict=True)]
+    assert tuple(whole) == names[2]
+
+
+def test_colours_of_pages_are_those_of_pictures():
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    assert [to_hex(colormaps["plasma"](0.02 + 0.9 * at)) for at in np.linspace(0, 1, 12)] == list(SCALE)
 
 
 def test_names_on_the_page_stay_text(laid):

@@ -231,7 +231,7 @@ def by_hand(rows: list[Row], card: Scorecard) -> tuple[float, int, list[str]]:
         middle = (1 - share) * middle + share * wrapped_middle
         spread = spread ** (1 - share) * wrapped_spread**share
         odds += card.slope * part.weight * min(max((value - middle) / spread, -2.5), 2.5)
-    return odds, len(rest), [atlas.labels[2][cell] or f"#{cell}" for cell in top]
+    return odds, len(rest), [atlas.names[2][cell] or f"#{cell}" for cell in top]
 
 
 def sharp_card() -> Scorecard:
@@ -352,6 +352,11 @@ def test_flags_carry_the_evidence_of_their_accounts() -> None:
     found = judge_prompts(traffic(sweep("sweep", 300) + task("task")), a_judge(review_p=0.05, watch_p=0.1))
     (flag,) = found.flags.to_pylist()
     (row,) = found.accounts.filter(pc.equal(found.accounts["account_id"], "sweep")).to_pylist()
+    assert found.states is not None
+    trace = found.states.cells[: row["prompts"], -1].tolist()  # "sweep" comes before "task"
+    way = [(visit["cell"], visit["prompt"], visit["prompts"]) for visit in flag["first_visits"]]
+    assert way == [(cell, trace.index(cell) + 1, trace.count(cell)) for cell in dict.fromkeys(trace)]
+    assert len(way) == row["distinct_fine"]
     shared = set(found.flags.column_names) & set(ACCOUNTS.names)
     assert {"archetype_probability", "harvested_share_high", "score_without_top_cells", "q_value"} <= shared
     assert {name: flag[name] for name in shared} == {name: row[name] for name in shared}

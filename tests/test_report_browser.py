@@ -104,6 +104,29 @@ def test_opening_an_account_draws_its_curves(watched: Watched) -> None:
     assert watched.page.locator("[data-plot=growth][data-drawn]").count() == 3
 
 
+def test_the_slider_moves_along_the_way_and_tiles_tell_their_names(watched: Watched) -> None:
+    watched.open(HOSTILE_IDS[1])
+    plot = watched.page.locator(f"#{anchor_of(HOSTILE_IDS[1])} [data-plot=map]")
+    plot.scroll_into_view_if_needed()
+    expect(plot.locator(".state")).to_contain_text("of 4,096 tiles")
+    plot.locator("input").fill("4")
+    expect(plot.locator(".state")).to_contain_text("After 4 of")
+    expect(plot.locator(".state")).to_contain_text("2 of 4,096 tiles")
+    # The first cell of the way, where the page itself puts it.
+    at = plot.evaluate(
+        """plot => {
+          const page = JSON.parse(document.getElementById("page-data").textContent);
+          const map = page.maps[plot.dataset.atlas];
+          const data = document.getElementById(`data-${plot.dataset.account}`).textContent;
+          const cell = JSON.parse(data).way.cell[0];
+          const tile = plot.querySelector("canvas").clientWidth / (Math.max(...map.columns) + 1);
+          return [(map.columns[cell] + 0.5) * tile, (map.rows[cell] + 0.5) * tile];
+        }"""
+    )
+    plot.locator("canvas").hover(position={"x": at[0], "y": at[1]})
+    expect(plot.locator(".state")).to_contain_text("first at prompt 1, 1 in all")
+
+
 def test_log_axes_toggle_is_announced_and_changes_the_axes(watched: Watched) -> None:
     watched.open(HOSTILE_IDS[0])
     section = watched.page.locator(f"#{anchor_of(HOSTILE_IDS[0])}")

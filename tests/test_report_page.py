@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from support.manifests import a_manifest, a_model
 from support.report_fixture import HOSTILE_IDS, NOTE, Run, a_reason
 
 from coverage_lab import schema
+from coverage_lab.atlas import default_atlas
 from coverage_lab.config import ReportConfig
 from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.files.manifest import Discoveries
@@ -481,6 +483,29 @@ def test_the_gravest_flags_are_shown(run: Run) -> None:
         expected = sorted(flags.to_pylist(), key=flag_order)[:most]
         assert shown_flags(flags, max_accounts=most).to_pylist() == expected
     assert shown_flags(FLAGS.empty_table(), max_accounts=3).num_rows == 0
+
+
+def _data_of(page: _Page) -> Any:
+    return json.loads(next(script for script in page.scripts if script.startswith('{"palette"')))
+
+
+def test_ways_over_the_map_are_drawn_where_the_atlas_is_laid_out(
+    run: Run, page: _Page, tmp_path: Path
+) -> None:
+    maps = [attributes for _, attributes in page.tags if attributes.get("data-plot") == "map"]
+    assert len(maps) == 8
+    (atlas,) = _data_of(page)["maps"].values()
+    reached = {visit["cell"] for way in run.flags["first_visits"].to_pylist() for visit in way}
+    names = [
+        atlas["starts"][start] + rest for start, rest in zip(atlas["start"], atlas["rests"], strict=True)
+    ]
+    assert dict(zip(atlas["named"], names, strict=True)) == {
+        cell: run.atlas.names[2][cell] for cell in reached
+    }
+    assert [atlas["rows"], atlas["columns"]] == run.atlas.layout.T.tolist()
+    for atlases in ([], [dataclasses.replace(run.atlas, layout=None)], [default_atlas("static")]):
+        without = _write(tmp_path / "report.html", run, atlases=atlases)
+        assert not [attributes for _, attributes in without.tags if attributes.get("data-plot") == "map"]
 
 
 def test_page_is_small_and_draws_with_the_plotly_that_the_package_speaks_to(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def cells_table(states: AccountStates, atlas: Atlas, *, top: int = TOP_CELLS) ->
         order = np.lexsort((cell, reference - share, account))
         rank = np.arange(len(order)) - offsets[:-1][account[order]]
         kept = order[rank < top]
-        labels = np.array(atlas.labels[position], dtype=object)
+        labels = np.array(atlas.names[position], dtype=object)
         parts.append(
             pa.table(
                 {

@@ -3,6 +3,7 @@
 from coverage_lab.atlas.fit import fit_atlas, reference_masses
 from coverage_lab.atlas.layout import lay_out, save_layout
 from coverage_lab.atlas.model import Atlas
+from coverage_lab.atlas.names import save_names
 from coverage_lab.atlas.probe import PROBE, check_encoder
 from coverage_lab.atlas.store import default_atlas, load_atlas, save_atlas
 
@@ -17,4 +18,5 @@ __all__ = [
     "reference_masses",
     "save_atlas",
     "save_layout",
+    "save_names",
 ]

@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from coverage_lab.atlas.names import nested
 from coverage_lab.atlas.threads import faiss_threads
 from coverage_lab.errors import AtlasError, ConfigError
 from coverage_lab.schema import LEVELS
@@ -43,7 +44,7 @@ class Atlas:
     masses
         Per level, share of ordinary traffic in each cell, float64; sums to 1, every entry > 0.
     labels
-        Per level, a readable name for each cell.
+        Per level, keywords of each cell. Part of the id; people are shown `names`.
     probe
         The encoder's vectors of `PROBE`, ``(16, d)`` float32.
     smoothing
@@ -54,6 +55,9 @@ class Atlas:
         Tile of each fine cell on the map that people look at, ``(K_fine, 2)`` int16, row and column
         (`coverage_lab.atlas.lay_out`). No part of the id, since nothing is computed from it; None where the
         atlas has none.
+    own_names
+        Per level, what tells each cell apart in plain words (`coverage_lab.atlas.save_names`); see `names`.
+        No part of the id; None where the atlas has none.
     stored
         The float16 centroids that the folder holds; `centroids` rounded when None. Rounding the unit rows
         again would not always give them back.
@@ -71,12 +75,18 @@ class Atlas:
     smoothing: float = 0.05
     counts: Mapping[str, int] = field(default_factory=dict)
     layout: NDArray[np.int16] | None = None
+    own_names: tuple[tuple[str, ...], ...] | None = None
     stored: NDArray[np.float16] | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of cells per level, coarsest first."""
         return tuple(len(mass) for mass in self.masses)
+
+    @cached_property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """Per level, what people are shown for each cell: its nested name, or its keywords without one."""
+        return self.labels if self.own_names is None else nested(self.own_names, self.parents)
 
     @property
     def dim(self) -> int:

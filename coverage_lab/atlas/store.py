@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coverage_lab.atlas.layout import load_layout, save_layout
 from coverage_lab.atlas.model import FORMAT, Atlas, content_id, unit_centroids
+from coverage_lab.atlas.names import load_names, save_names
 from coverage_lab.atlas.probe import PROBE
 from coverage_lab.errors import AtlasError, OutputError
 from coverage_lab.schema import LEVELS
@@ -27,7 +28,7 @@ _MAX_LABEL = 200
 
 
 def save_atlas(atlas: Atlas, folder: Path) -> None:
-    """Write `atlas` to `folder`, which is made where it is missing; `atlas.json` comes last, then a layout.
+    """Write `atlas` to `folder`, which is made where missing; `atlas.json` comes after the id's files.
 
     Raises
     ------
@@ -61,6 +62,8 @@ def save_atlas(atlas: Atlas, folder: Path) -> None:
         raise OutputError(f"atlas folder {folder}: can't be written ({error.strerror})") from error
     if atlas.layout is not None:
         save_layout(atlas, folder)
+    if atlas.own_names is not None:
+        save_names(atlas, folder)
 
 
 def load_atlas(folder: Path) -> Atlas:
@@ -132,6 +135,7 @@ def load_atlas(folder: Path) -> Atlas:
         smoothing=smoothing,
         counts=counts,
         layout=load_layout(folder, atlas_id=identity, cells=sizes[-1]),
+        own_names=load_names(folder, atlas_id=identity, parents=parents),
         stored=stored,
     )
 

@@ -105,7 +105,7 @@ def judge_pool(states: AccountStates, judge: Judge, *, name: str) -> PooledJudge
         share=HarvestedShare(unknown, unknown, unknown),
         account_ids=one.account_ids,
         topics={},
-        topic_labels=judge.atlas.labels[LEVELS.index("middle")],
+        topic_labels=judge.atlas.names[LEVELS.index("middle")],
     )[0]
     return PooledJudgement(
         score=float(score[0]),

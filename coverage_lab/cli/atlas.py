@@ -56,7 +56,7 @@ def show(
     ] = "static",
     top: Annotated[int, typer.Option(help="Cells listed per level.", min=1)] = 10,
 ) -> None:
-    """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells with labels.
+    """Show an atlas: its levels, how ordinary traffic lies on it, its heaviest cells by name.
 
     Example: `coverage-lab atlas show minilm --top 5`
     """
@@ -67,16 +67,16 @@ def show(
     out.print(shown.description, markup=False)
     from coverage_lab.schema import LEVELS
 
-    for level, mass, labels in zip(LEVELS, shown.masses, shown.labels, strict=True):
+    for level, mass, names in zip(LEVELS, shown.masses, shown.names, strict=True):
         table = Table(
             title=f"{level}: {len(mass):,} cells, effective {1 / float((mass**2).sum()):,.0f}",
             title_justify="left",
         )
         table.add_column("cell", justify="right")
         table.add_column("ordinary traffic", justify="right")
-        table.add_column("label")
+        table.add_column("name")
         for cell in (-mass).argsort(kind="stable")[:top]:
-            table.add_row(str(cell), f"{mass[cell]:.2%}", escape(labels[cell]))
+            table.add_row(str(cell), f"{mass[cell]:.2%}", escape(names[cell]))
         out.print(table)
 
 

@@ -29,7 +29,7 @@ from coverage_lab.detect.verdict import UNREADABLE_SHARE, archetype_of, few_text
 from coverage_lab.encoders import Encoder
 from coverage_lab.errors import ConfigError
 from coverage_lab.progress import Progress, silent
-from coverage_lab.schema import ACCOUNTS, CURVES, FLAGS, LEVELS
+from coverage_lab.schema import ACCOUNTS, CURVES, FIRST_VISITS, FIRST_VISITS_FIELDS, FLAGS, LEVELS
 
 #: Column of `AccountStates.wrapping_sums` that counts prompts.
 _WRAPPED = WRAPPING.index("wrapped_prompts")
@@ -209,7 +209,7 @@ def _judge_traced(
         accounts=accounts,
         curves=curves_table(states, judge.atlas) if curves else CURVES.empty_table(),
         cells=cells,
-        flags=_flags_table(accounts, judge),
+        flags=_flags_table(accounts, judge, states),
         watched=after,
         unreadable=0 if facts is None else int(facts.unreadable.sum()),
         states=states,
@@ -304,7 +304,7 @@ def _apply_scorecard(
         share=share,
         account_ids=states.account_ids,
         topics=_topics(cells),
-        topic_labels=judge.atlas.labels[LEVELS.index("middle")],
+        topic_labels=judge.atlas.names[LEVELS.index("middle")],
         opening_words=words,
         raised=raised,
     )
@@ -490,14 +490,30 @@ def _timestamps(states: AccountStates, rows: np.ndarray) -> pa.Array:
     return pa.array(states.timestamps[rows], pa.int64()).cast(ACCOUNTS.field("first_seen").type)
 
 
-def _flags_table(accounts: pa.Table, judge: Judge) -> pa.Table:
+def _flags_table(accounts: pa.Table, judge: Judge, states: AccountStates) -> pa.Table:
     """Choose the accounts a person should look at: whatever scored high, even where it is inconclusive."""
     raised = pc.less_equal(accounts["p_value"], judge.config.watch_p)
     enough = pc.greater_equal(accounts["prompts"], judge.config.min_prompts)
-    return flags_of(accounts.filter(pc.fill_null(pc.and_(raised, enough), False)), judge)
+    chosen = pc.fill_null(pc.and_(raised, enough), False)
+    rows = np.flatnonzero(chosen.to_numpy())
+    return flags_of(accounts.filter(chosen), judge, first_visits=first_visits(states, rows))
 
 
-def flags_of(accounts: pa.Table, judge: Judge) -> pa.Table:
+def first_visits(states: AccountStates, rows: NDArray[np.int64]) -> pa.Array:
+    """Fine cells that some accounts reached, in that order; `coverage_lab.schema.FIRST_VISITS`."""
+    ways: list[list[dict[str, int]]] = []
+    for row in rows.tolist():
+        trace = states.cells[states.offsets[row] : states.offsets[row + 1], LEVELS.index("fine")]
+        reached, first, counts = np.unique(trace, return_index=True, return_counts=True)
+        order = np.argsort(first)
+        columns = (reached[order].tolist(), (first[order] + 1).tolist(), counts[order].tolist())
+        ways.append(
+            [dict(zip(FIRST_VISITS_FIELDS, visit, strict=True)) for visit in zip(*columns, strict=True)]
+        )
+    return pa.array(ways, FIRST_VISITS)
+
+
+def flags_of(accounts: pa.Table, judge: Judge, *, first_visits: pa.Array | None = None) -> pa.Table:
     """Rows of `coverage_lab.schema.FLAGS` of accounts that one stage judged."""
     trace = {
         "atlas_id": judge.atlas.id,
@@ -505,6 +521,9 @@ def flags_of(accounts: pa.Table, judge: Judge) -> pa.Table:
         "model_id": judge.model_id,
         "config_id": judge.config_id,
     }
-    columns = {name: accounts[name] for name in FLAGS.names if name not in trace}
+    own = {
+        "first_visits": pa.nulls(accounts.num_rows, FIRST_VISITS) if first_visits is None else first_visits
+    }
+    columns = {name: accounts[name] for name in FLAGS.names if name not in trace | own} | own
     columns |= {name: pa.array([value] * accounts.num_rows, pa.string()) for name, value in trace.items()}
     return pa.table(columns, schema=FLAGS)

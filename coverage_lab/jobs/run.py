@@ -203,7 +203,7 @@ def run_job(
         )
         checkpoint("report")
         with clock.stage("report"), disk_errors(output):
-            _report(folder, manifest)
+            _report(folder, manifest, judge)
         manifest = manifest.model_copy(update={"timings": dict(clock.seconds)})
         checkpoint("finish")
         folder.finish(manifest)
@@ -529,7 +529,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _report(folder: OutputFolder, manifest: Manifest) -> None:
+def _report(folder: OutputFolder, manifest: Manifest, judge: Judge) -> None:
     output = folder.path
     with folder.whole_file(REPORT) as target:
         write_report(
@@ -541,5 +541,6 @@ def _report(folder: OutputFolder, manifest: Manifest) -> None:
             flags=output / "flags.parquet",
             campaigns=output / "campaigns.parquet",
             members=output / "members.parquet",
+            atlases=[stage.atlas for stage in judge.stages],
             max_accounts=manifest.config.report.max_accounts,
         )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Protocol
+from textwrap import wrap
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_hex, to_rgb
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from coverage_lab.errors import CoverageLabError
 from coverage_lab.plotting.figure import COLOURS
 from coverage_lab.plotting.html_file import asset, environment, plotly_js, policy
+from coverage_lab.plotting.map_tiles import GREY, MapOf, map_data, parted_names, regions, tiles_of, usual
 from coverage_lab.plotting.picture import Picture, Style, Theme, panel, safe, style_of
 from coverage_lab.untrusted.text import json_for_script, plotly_text, shortened, visible
 
@@ -34,31 +35,6 @@ __all__ = ["MapOf", "capability_map", "map_page"]
 _COLOURS = "plasma"
 #: Rows, columns and inches of a panel's side by how many accounts are drawn.
 _SHAPES = {1: (1, 1, 7.4), 2: (1, 2, 5.6), 3: (1, 3, 4.6), 4: (2, 2, 5.6)}
-_GREY = {"light": ("#f3f2ee", "#aeb4bc"), "dark": ("#22272e", "#596270")}
-
-
-class MapOf(Protocol):
-    """What is drawn of an atlas (`coverage_lab.Atlas`)."""
-
-    @property
-    def id(self) -> str:
-        """Hash of its contents."""
-
-    @property
-    def parents(self) -> NDArray[np.int32]:
-        """Cell of each fine cell at each level, ``(3, K)``."""
-
-    @property
-    def masses(self) -> tuple[NDArray[np.float64], ...]:
-        """Per level, share of ordinary traffic in each cell."""
-
-    @property
-    def labels(self) -> tuple[tuple[str, ...], ...]:
-        """Per level, a name for each cell."""
-
-    @property
-    def layout(self) -> NDArray[np.int16] | None:
-        """Tile of each fine cell, ``(K, 2)``: row and column."""
 
 
 def capability_map(atlas: MapOf, accounts: Mapping[str, ArrayLike], *, theme: Theme = "light") -> Picture:
@@ -79,7 +55,7 @@ def capability_map(atlas: MapOf, accounts: Mapping[str, ArrayLike], *, theme: Th
         The atlas has no layout, there are no accounts or more than four, an account has no prompt or a cell
         that is not on the map, or there is no such theme.
     """
-    style, tiles = style_of(theme), _tiles(atlas)
+    style, tiles = style_of(theme), tiles_of(atlas)
     if len(accounts) not in _SHAPES:
         raise CoverageLabError(f"accounts: expected 1 to {max(_SHAPES)}, got {len(accounts)}")
     visits = {name: _visits(name, cells, len(tiles)) for name, cells in accounts.items()}
@@ -136,8 +112,8 @@ def _paint(
 ) -> None:
     height, width = tiles.max(axis=0) + 1
     image = np.full((height, width, 3), to_rgb(style.surface))
-    low, high = (np.array(to_rgb(colour)) for colour in _GREY[theme])
-    image[tiles[:, 0], tiles[:, 1]] = low + (high - low) * _usual(atlas)[:, None]
+    low, high = (np.array(to_rgb(colour)) for colour in GREY[theme])
+    image[tiles[:, 0], tiles[:, 1]] = low + (high - low) * usual(atlas)[:, None]
     image[tiles[cells, 0], tiles[cells, 1]] = colormaps[_COLOURS](0.02 + 0.9 * when)[:, :3]
     axes.imshow(image, interpolation="nearest")
     axes.grid(False)
@@ -147,12 +123,12 @@ def _paint(
 
 
 def _name(axes: Axes, style: Style, atlas: MapOf, tiles: NDArray[np.int64]) -> None:
-    """Write two words of each broad topic in its middle."""
-    for label, row, column in _regions(atlas, tiles):
+    """Write the name of each broad topic in its middle."""
+    for name, row, column in regions(atlas, tiles):
         axes.text(
             column,
             row,
-            "\n".join(safe(word, 20) for word in label.split(", ") if _written(word)),
+            "\n".join(safe(line, 20) for line in wrap(name, 16) if _written(line)),
             ha="center",
             va="center",
             fontsize=6.5,
@@ -160,16 +136,6 @@ def _name(axes: Axes, style: Style, atlas: MapOf, tiles: NDArray[np.int64]) -> N
             linespacing=0.95,
             path_effects=[withStroke(linewidth=1.8, foreground=style.surface)],
         )
-
-
-def _regions(atlas: MapOf, tiles: NDArray[np.int64]) -> list[tuple[str, float, float]]:
-    """Short name of each coarse cell, and the row and column in its middle."""
-    found = []
-    for cell, label in enumerate(atlas.labels[0]):
-        mine = tiles[atlas.parents[0] == cell]
-        row, column = np.median(mine, axis=0)
-        found.append((", ".join(label.split(", ")[:2]), float(row), float(column)))
-    return found
 
 
 @cache
@@ -181,23 +147,6 @@ def _signs() -> frozenset[int]:
 def _written(text: str) -> bool:
     """Whether a picture can show a text; a page, whose fonts are the reader's, shows all."""
     return all(ord(sign) in _signs() for sign in text)
-
-
-def _usual(atlas: MapOf) -> NDArray[np.float64]:
-    """How much of ordinary traffic each fine cell has, 0 to 1 by rank, since a few cells have most of it."""
-    mass = atlas.masses[-1]
-    rank = np.argsort(np.argsort(mass, kind="stable"), kind="stable")
-    scaled: NDArray[np.float64] = (rank / max(len(mass) - 1, 1)) ** 2
-    return scaled
-
-
-def _tiles(atlas: MapOf) -> NDArray[np.int64]:
-    if atlas.layout is None:
-        raise CoverageLabError(
-            f"atlas {atlas.id[:12]}: expected one with a layout, got one without; "
-            "coverage-lab atlas lay-out adds it"
-        )
-    return atlas.layout.astype(np.int64)
 
 
 def _visits(
@@ -241,7 +190,7 @@ def map_page(atlas: MapOf, accounts: Mapping[str, ArrayLike]) -> str:
     CoverageLabError
         As `capability_map`.
     """
-    tiles = _tiles(atlas)
+    tiles = tiles_of(atlas)
     if not accounts:
         raise CoverageLabError("accounts: expected one or more, got none")
     told = []
@@ -257,19 +206,13 @@ def map_page(atlas: MapOf, accounts: Mapping[str, ArrayLike]) -> str:
             }
         )
     script, plotly = asset("coverage_lab.plotting", "map.js"), plotly_js()
-    data = {
-        "rows": tiles[:, 0].tolist(),
-        "columns": tiles[:, 1].tolist(),
-        "usual": [round(value, 2) for value in _usual(atlas).tolist()],
-        "mass": [float(f"{share:.2g}") for share in atlas.masses[-1]],
-        "labels": [plotly_text(visible(", ".join(label.split(", ")[:3]))) for label in atlas.labels[-1]],
+    names = parted_names([plotly_text(visible(name)) for name in atlas.names[-1]])
+    data = (map_data(atlas) | names) | {
         "regions": [
-            [plotly_text(visible(label)), row, column] for label, row, column in _regions(atlas, tiles)
+            [plotly_text(visible(label)), row, column] for label, row, column in regions(atlas, tiles)
         ],
         "accounts": told,
-        "greys": _GREY,
         "colours": COLOURS,
-        "scale": [to_hex(colormaps[_COLOURS](0.02 + 0.9 * at)) for at in np.linspace(0, 1, 12)],
     }
     return (
         environment("coverage_lab.plotting")

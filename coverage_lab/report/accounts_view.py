@@ -118,6 +118,7 @@ class FlaggedAccount:
     behaviour: tuple[MeasureRow, ...]
     cells: tuple[CellTable, ...]
     curve_levels: tuple[str, ...]
+    on_map: bool
     command: str
 
 
@@ -206,6 +207,7 @@ def flagged_account(
     *,
     percentiles: Percentiles,
     curve_levels: Sequence[str],
+    on_map: bool,
 ) -> FlaggedAccount:
     """Gather what the page shows of one row of `schema.FLAGS` and its row of `schema.ACCOUNTS`."""
 
@@ -245,6 +247,7 @@ def flagged_account(
         behaviour=tuple(_measure_row(measure, (value(name),)) for name, measure in BEHAVIOUR.items()),
         cells=tuple(_cell_table(level, [row for row in cells if row["level"] == level]) for level in LEVELS),
         curve_levels=tuple(curve_levels),
+        on_map=on_map,
         command=explain_command(account_id),
     )
 

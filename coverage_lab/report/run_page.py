@@ -29,6 +29,7 @@ from coverage_lab.files.table_rows import (
     rows_of_accounts,
 )
 from coverage_lab.plotting.html_file import asset, environment, plotly_js, policy, write_whole
+from coverage_lab.plotting.map_tiles import MapOf, map_data, parted_names
 from coverage_lab.report import plots, words
 from coverage_lab.report.accounts_view import (
     FlaggedAccount,
@@ -44,6 +45,7 @@ from coverage_lab.schema import (
     CAMPAIGNS,
     CELLS,
     CURVES,
+    FIRST_VISITS_FIELDS,
     FLAGS,
     LEVEL_WORDS,
     LEVELS,
@@ -75,6 +77,7 @@ def write_report(
     flags: Rows,
     campaigns: Rows | None = None,
     members: Rows | None = None,
+    atlases: Sequence[MapOf] = (),
     max_accounts: int = 50,
 ) -> None:
     """Write the report of a run as one HTML file that needs no network.
@@ -93,6 +96,8 @@ def write_report(
         account are held at most; any of them may be empty.
     campaigns, members : pa.Table or Path, optional
         Of `schema.CAMPAIGNS` and `MEMBERS`. Without them the page says nothing of campaigns.
+    atlases : sequence of Atlas
+        Whose maps the ways of flagged accounts are drawn on, where they are laid out.
     max_accounts : int
         Flagged accounts shown, the gravest first; the page says how many were left out.
 
@@ -123,6 +128,7 @@ def write_report(
         flags,
         CAMPAIGNS.empty_table() if campaigns is None else campaigns,
         MEMBERS.empty_table() if members is None else members,
+        {atlas.id: atlas for atlas in atlases if atlas.layout is not None},
         max_accounts,
     )
     write_whole(path, page, what="report")
@@ -144,6 +150,7 @@ def _page(
     flags: Rows,
     campaigns: Rows,
     members: Rows,
+    atlases: Mapping[str, MapOf],
     max_accounts: int,
 ) -> str:
     chosen = shown_flags(flags, max_accounts=max_accounts).to_pylist()
@@ -155,6 +162,7 @@ def _page(
         accounts,
         rows_of_accounts(curves, ids),
         rows_of_accounts(cells, ids),
+        atlases,
     )
     anchors = {account_id: anchor_of(account_id) for account_id in ids}
     verdicts, verdict = codes(accounts, "verdict")
@@ -192,6 +200,7 @@ def _page(
             page_data=_data(
                 {
                     "palette": plots.PALETTE,
+                    "maps": _maps(chosen, atlases),
                     "overview": plots.overview_spec(
                         rows_at(accounts, drawn, plots.OVERVIEW_COLUMNS), anchors
                     ),
@@ -216,8 +225,9 @@ def _flagged(
     accounts: Rows,
     curves: pa.Table,
     cells: pa.Table,
+    atlases: Mapping[str, MapOf],
 ) -> tuple[list[FlaggedAccount], dict[str, Markup]]:
-    """The shown accounts, and by anchor the growth plots of each as JSON."""
+    """The shown accounts, and by anchor the growth plots and the way over the map of each as JSON."""
     rows = {row["account_id"]: row for row in chosen_accounts.to_pylist()}
     for flag in chosen:
         if flag["account_id"] not in rows:
@@ -232,17 +242,44 @@ def _flagged(
     for flag in chosen:
         account_id = flag["account_id"]
         by_level = {level: plots.account_rows(curves, account_id, level) for level in LEVELS}
-        growth = {level: plots.growth_spec(part) for level, part in by_level.items() if part.num_rows}
+        growth = {level: _once(plots.growth_spec(part)) for level, part in by_level.items() if part.num_rows}
         view = flagged_account(
             flag,
             rows[account_id],
             cells_of.get(account_id, []),
             percentiles=percentiles[rows[account_id]["atlas_id"]],
             curve_levels=list(growth),
+            on_map=bool(flag["first_visits"]) and flag["atlas_id"] in atlases,
         )
         shown.append(view)
-        specs[view.anchor] = _data(growth)
+        specs[view.anchor] = _data(growth | {"way": _way(flag["first_visits"]) if view.on_map else None})
     return shown, specs
+
+
+def _once(growth: dict[str, Any]) -> dict[str, Any]:
+    """Keep the grid, which every line and band of a growth plot has, once; ``report.js`` puts it back."""
+    grid = growth["data"][-1]["x"]
+    bands = grid + grid[::-1]
+    data = [trace | {"x": "band" if trace["x"] == bands else "line"} for trace in growth["data"]]
+    return growth | {"data": data, "grid": grid}
+
+
+def _way(visits: Sequence[Mapping[str, int]]) -> dict[str, list[int]]:
+    """A way over the map, a list a field; of `prompt` how many since the one before, which is shorter."""
+    way = {field: [visit[field] for visit in visits] for field in FIRST_VISITS_FIELDS}
+    return way | {"prompt": np.diff(way["prompt"], prepend=0).tolist()}
+
+
+def _maps(flags: Sequence[Mapping[str, Any]], atlases: Mapping[str, MapOf]) -> dict[str, dict[str, object]]:
+    """By atlas, the map that shown accounts went on, with names of the tiles that they reached."""
+    maps = {}
+    for atlas_id, atlas in atlases.items():
+        ways = [flag["first_visits"] or () for flag in flags if flag["atlas_id"] == atlas_id]
+        reached = sorted({visit["cell"] for way in ways for visit in way})
+        if reached:
+            names = parted_names([visible(atlas.names[-1][cell]) for cell in reached])
+            maps[atlas_id] = map_data(atlas) | names | {"named": reached}
+    return maps
 
 
 def _percentiles(

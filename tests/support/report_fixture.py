@@ -6,6 +6,7 @@ Colwell formula through log-gamma, expectations by Σ[1 − (1 − p)^n]); score
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from coverage_lab import schema
+from coverage_lab.atlas import default_atlas
 from coverage_lab.files.manifest import Counts, Discoveries
 from support.manifests import a_manifest
 
@@ -129,9 +131,12 @@ class Run:
         self.curves = pa.Table.from_pylist(curves, schema=schema.CURVES)
         self.cells = pa.Table.from_pylist(cells, schema=schema.CELLS)
         traced = {"atlas_id": "a" * 64, "encoder_id": "e" * 64, "model_id": "m" * 64, "config_id": "c" * 64}
+        self.atlas = dataclasses.replace(default_atlas("static"), id="a" * 64)
         self.flags = pa.Table.from_pylist(
             [
-                {name: row.get(name) for name in schema.FLAGS.names if name not in traced} | traced
+                {name: row.get(name) for name in schema.FLAGS.names if name not in traced}
+                | traced
+                | {"first_visits": self._way(row["prompts"])}
                 for row in rows
                 if row["verdict"] != "clear"
             ],
@@ -161,7 +166,16 @@ class Run:
             "curves": self.curves,
             "cells": self.cells,
             "flags": self.flags,
+            "atlases": [self.atlas],
         }
+
+    def _way(self, prompts: int) -> list[dict[str, int]]:
+        """Make up a way over the map: a new cell every third prompt."""
+        cells = self._generator.permutation(1_500)[: -(-prompts // 3)]
+        return [
+            {"cell": int(cell), "prompt": 3 * place + 1, "prompts": 1 + place % 3}
+            for place, cell in enumerate(cells)
+        ]
 
     def _account(self, account_id: str, verdict: str, prompts: int) -> dict[str, Any]:
         generator = self._generator

@@ -4,9 +4,10 @@
   const page = JSON.parse(byId("page-data").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const [map, time, picker, state, play] = ["map", "time", "account", "state", "play"].map(byId);
-  const percent = (share) => `${(100 * share).toPrecision(2)}%`;
+  const percent = (millionths) => `${(millionths / 1e4).toPrecision(2)}%`;
   const height = Math.max(...page.rows) + 1;
   const width = Math.max(...page.columns) + 1;
+  const label = (cell) => page.starts[page.start[cell]] + page.rests[cell];
   let timer = null;
 
   const chosen = () => page.accounts[Number(picker.value)];
@@ -37,7 +38,7 @@
       x: [account.cells.slice(0, count).map((cell) => page.columns[cell])],
       y: [account.cells.slice(0, count).map((cell) => page.rows[cell])],
       text: [account.cells.slice(0, count).map((cell, at) =>
-        `${page.labels[cell]}<br>first at prompt ${account.first[at].toLocaleString("en")}, `
+        `${label(cell)}<br>first at prompt ${account.first[at].toLocaleString("en")}, `
         + `${account.visits[at].toLocaleString("en")} in all`)],
       "marker.color": [colours(account).slice(0, count)],
     }, [1]);
@@ -53,8 +54,8 @@
     const axis = { visible: false, fixedrange: true };
     Plotly.react(map, [
       { ...plain, x: page.columns, y: page.rows,
-        text: page.labels.map((label, cell) => `${label}<br>${percent(page.mass[cell])} of ordinary traffic`),
-        marker: { ...marker, color: page.usual, colorscale: [[0, low], [1, high]], cmin: 0, cmax: 1 } },
+        text: page.rests.map((_, cell) => `${label(cell)}<br>${percent(page.mass[cell])} of ordinary traffic`),
+        marker: { ...marker, color: page.usual, colorscale: [[0, low], [1, high]], cmin: 0, cmax: 100 } },
       { ...plain, x: [], y: [], text: [], marker: { ...marker, color: [] } },
       { type: "scatter", mode: "text", x: page.regions.map((region) => region[2]),
         y: page.regions.map((region) => region[1]), hoverinfo: "skip",

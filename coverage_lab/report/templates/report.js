@@ -26,7 +26,15 @@
   const accountData = new Map();
   const growthOf = (anchor) => {
     if (!accountData.has(anchor)) {
-      accountData.set(anchor, JSON.parse(byId(`data-${anchor}`).textContent));
+      const data = JSON.parse(byId(`data-${anchor}`).textContent);
+      let now = 0;
+      if (data.way) data.way.prompt = data.way.prompt.map((since) => { now += since; return now; });
+      for (const spec of Object.values(data)) {
+        for (const trace of spec?.data ?? []) {
+          trace.x = trace.x === "band" ? [...spec.grid, ...[...spec.grid].reverse()] : spec.grid;
+        }
+      }
+      accountData.set(anchor, data);
     }
     return accountData.get(anchor);
   };
@@ -68,7 +76,93 @@
     },
   };
 
+  // The map of an atlas, with the way of one account over it up to the prompt of the slider.
+  const mapOf = (plot) => page.maps[plot.dataset.atlas];
+  const nameOf = (map, cell) => {
+    const at = map.named.indexOf(cell);
+    return map.starts[map.start[at]] + map.rests[at];
+  };
+  const reachedBy = (way, prompt) => {
+    const beyond = way.prompt.findIndex((first) => first > prompt);
+    return beyond < 0 ? way.cell.length : beyond;
+  };
+  const drawMap = (plot) => {
+    const map = mapOf(plot), way = growthOf(plot.dataset.account).way;
+    const canvas = plot.querySelector("canvas"), slider = plot.querySelector("input");
+    const columns = Math.max(...map.columns) + 1, lines = Math.max(...map.rows) + 1;
+    const tile = Math.max(3, Math.floor(Math.min(plot.clientWidth, 640) / columns));
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = tile * columns * ratio;
+    canvas.height = tile * lines * ratio;
+    canvas.style.width = `${tile * columns}px`;
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const gap = tile > 5 ? 1 : 0;
+    const fill = (cell, colour) => {
+      pen.fillStyle = colour;
+      pen.fillRect(map.columns[cell] * tile, map.rows[cell] * tile, tile - gap, tile - gap);
+    };
+    const [low, high] = map.greys[dark.matches && !printing ? "dark" : "light"].map((colour) =>
+      [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)));
+    map.usual.forEach((share, cell) => {
+      fill(cell, `rgb(${low.map((from, at) => Math.round(from + ((high[at] - from) * share) / 100)).join(",")})`);
+    });
+    const prompts = Number(plot.dataset.prompts), now = Number(slider.value), count = reachedBy(way, now);
+    for (let at = 0; at < count; at += 1) {
+      const step = Math.floor((map.scale.length * way.prompt[at]) / (prompts + 1));
+      fill(way.cell[at], map.scale[step]);
+    }
+    pen.font = "10px system-ui, sans-serif";
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
+    pen.lineWidth = 3;
+    pen.lineJoin = "round";
+    pen.strokeStyle = themed("var(--surface)");
+    pen.fillStyle = themed("var(--ink)");
+    const taken = [];
+    for (const [name, row, column] of map.regions) {
+      const words = name.split(" "), half = Math.ceil(words.length / 2);
+      const parts = name.length > 14 ? [words.slice(0, half).join(" "), words.slice(half).join(" ")] : [name];
+      const wide = Math.max(...parts.map((part) => pen.measureText(part).width)) / 2 + 2;
+      const high = 6 * parts.length;
+      const x = Math.min(Math.max((column + 0.5) * tile, wide), tile * columns - wide);
+      const y = Math.min(Math.max((row + 0.5) * tile, high), tile * lines - high);
+      // The largest topics come first; a name that would lie on another is left out.
+      if (taken.some((box) => Math.abs(box.x - x) < box.wide + wide && Math.abs(box.y - y) < box.high + high)) continue;
+      taken.push({ x, y, wide, high });
+      parts.forEach((part, at, { length }) => {
+        const line = y + (at - (length - 1) / 2) * 11;
+        pen.strokeText(part, x, line);
+        pen.fillText(part, x, line);
+      });
+    }
+    const usual = way.cell.slice(0, count).reduce((sum, cell) => sum + map.mass[cell], 0);
+    plot.querySelector(".state").textContent = `After ${now.toLocaleString("en")} of `
+      + `${prompts.toLocaleString("en")} prompts: ${count.toLocaleString("en")} of `
+      + `${map.rows.length.toLocaleString("en")} tiles, where ${(usual / 1e4).toPrecision(2)}% of ordinary`
+      + " traffic goes. Point at a coloured tile to read its name.";
+    if (!plot.dataset.drawn) {
+      slider.addEventListener("input", () => drawMap(plot));
+      canvas.addEventListener("mousemove", (event) => point(plot, event));
+    }
+    plot.dataset.drawn = "yes";
+  };
+  const point = (plot, event) => {
+    const map = mapOf(plot), way = growthOf(plot.dataset.account).way;
+    const canvas = plot.querySelector("canvas"), slider = plot.querySelector("input");
+    const tile = canvas.clientWidth / (Math.max(...map.columns) + 1);
+    const column = Math.floor(event.offsetX / tile), row = Math.floor(event.offsetY / tile);
+    const at = way.cell.findIndex((cell) => map.columns[cell] === column && map.rows[cell] === row);
+    if (at < 0 || way.prompt[at] > Number(slider.value)) return;
+    plot.querySelector(".state").textContent = `${nameOf(map, way.cell[at])}: first at prompt `
+      + `${way.prompt[at].toLocaleString("en")}, ${way.prompts[at].toLocaleString("en")} in all`;
+  };
+
   const draw = (plot) => {
+    if (plot.dataset.plot === "map") {
+      drawMap(plot);
+      return;
+    }
     const spec = specs[plot.dataset.plot](plot);
     const first = !plot.dataset.drawn;
     plot.dataset.drawn = "yes";
