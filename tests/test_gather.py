@@ -43,6 +43,9 @@ def made_up(schema: pa.Schema, ids: list[str], seed: int = 0) -> pa.Table:
             column = pa.array([[f"{name} reason"] * (len(name) % 3) for name in ids], field.type)
         elif field.name == "reason_details":
             column = pa.array([[a_reason(name)] * (len(name) % 3) for name in ids], field.type)
+        elif field.name == "first_visits":
+            visit = {"cell": 3, "prompt": 1, "prompts": 2}
+            column = pa.array([[visit] * (len(name) % 3) or None for name in ids], field.type)
         elif field.name == "prompts":
             column = pa.array(rng.integers(1, 100, len(ids)))
         elif pa.types.is_floating(field.type):
