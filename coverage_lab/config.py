@@ -244,13 +244,14 @@ class CampaignsConfig(Frozen):
         "disk an account while the run works",
     )
     min_accounts: int = Field(
-        default=5,
+        default=4,
         ge=2,
-        description="accounts of a campaign at least: three or four that ask alike are common in ordinary "
-        "traffic",
+        description="accounts of a campaign at least: three that ask alike are common in ordinary traffic",
     )
     max_accounts: int = Field(
-        default=5000, ge=2, description="accounts of a campaign at most: a larger group is no more looked at"
+        default=2000,
+        ge=2,
+        description="accounts of a campaign at most: so many at a time are compared with one another",
     )
     min_prompts: int = Field(
         default=200,

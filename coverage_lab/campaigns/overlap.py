@@ -32,10 +32,6 @@ class Means:
     def __len__(self) -> int:
         return len(self.square)
 
-    def at(self, rows: NDArray[np.int64]) -> Means:
-        """Means of some of the accounts, about the same centre."""
-        return Means(self.centred[rows], self.square[rows])
-
     def scaled(self) -> NDArray[np.float32]:
         """Centred means over their length without luck, (A, d): products of two rows are overlaps.
 
@@ -89,25 +85,6 @@ def centre_of(sums: NDArray[np.floating], prompts: NDArray[np.int64]) -> NDArray
     return centre
 
 
-def overlap_of_pairs(
-    means: Means, first: NDArray[np.int64], second: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    r"""Overlap of pairs of accounts.
-
-    :math:`(m_i − c)·(m_j − c) / \sqrt{s_i s_j}` with s the squared length without luck: the mean product of a
-    prompt of i and one of j, over that of two prompts of one of them.
-
-    Returns
-    -------
-    float64 (P,)
-        About 1 where both are shares of one source, 0 where they have nothing in common beyond the traffic,
-        below 0 where each avoids the other's. In [−1, 1] but for luck, and clipped there. 0 where one has no
-        direction of its own.
-    """
-    product = np.einsum("pd,pd->p", means.centred[first], means.centred[second], dtype=np.float64)
-    return _over(product, means.square[first], means.square[second])
-
-
 def mean_overlap(scaled: Sequence[NDArray[np.float32]], group: NDArray[np.int64]) -> float:
     """Mean overlap over all pairs of a group's members and all kinds; 0 for fewer than two members.
 
@@ -142,12 +119,3 @@ def overlap_with_members(
         found += product
     rest: NDArray[np.float64] = found / np.maximum(others, 1) / len(scaled)
     return rest
-
-
-def _over(
-    product: NDArray[np.float64], one: NDArray[np.float64], other: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    known = (one >= LEAST_SQUARE) & (other >= LEAST_SQUARE)
-    scale = np.sqrt(np.maximum(one, LEAST_SQUARE) * np.maximum(other, LEAST_SQUARE))
-    found: NDArray[np.float64] = np.where(known, np.clip(product / scale, -1.0, 1.0), 0.0)
-    return found

@@ -1,4 +1,4 @@
-"""Groups of accounts that may be one campaign, by half of their prompts and without trying all pairs."""
+"""Groups of accounts that are alike in the first half of their prompts, without comparing all pairs."""
 
 from __future__ import annotations
 
@@ -11,24 +11,32 @@ import faiss
 import igraph
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
 
-from coverage_lab.campaigns.overlap import Means, mean_overlap, overlap_of_pairs
 from coverage_lab.campaigns.sketch import KINDS, Half
 
-#: Neighbours of each account that are looked at.
+#: Accounts that are all compared with one another. More are first parted into blocks of at most so many.
+BLOCK = 2_000
+#: Neighbours of each account that blocks are made by.
 NEIGHBOURS = 12
-#: Overlaps that a link must have, from strict to lax: shares of one bank dealt at random reach 0.9, those
-#: dealt by topic or mixed with ordinary traffic 0.4. A group is looked for at each.
-STRICTNESS = (0.85, 0.6, 0.4)
-#: What a member's mean overlap with the others must exceed to be worth having: of groups that share accounts,
-#: the one with the largest sum over its members stays. Those below it on average are no groups.
-WORTH = 0.45
 #: Accounts from which neighbours are searched in an inverted file, not among all.
 EXACT_UP_TO = 20_000
+#: Outsiders that a group is held against: those nearest to it, so many for each member.
+OUTSIDERS = 0.25
+#: How much more alike members must be than they are with the nearest outsiders.
+LEAST_SEPARATION = 0.1
 
 
 def propose_groups(half: Half, among: NDArray[np.int64], *, least: int, most: int) -> list[NDArray[np.int64]]:
-    """Find groups of accounts that are alike: neighbours by content and openings, then communities.
+    """Find groups of accounts that are more alike than any of them is with those around.
+
+    Accounts are compared by the mean of two cosines, of mean contents and of mean opening words, each about
+    the traffic's. Many accounts are parted into blocks of nearest neighbours. In each block average linkage
+    gives a tree, whose branches are the groups that there may be, from two accounts to all. How alike shares
+    of one source are depends on how they were dealt: by topic far less than at random. So a group is weighed
+    not by how alike its members are but by how much more than the nearest outsiders: a part of a group has
+    the rest of it outside, and two groups together are less alike than each.
 
     Parameters
     ----------
@@ -37,7 +45,7 @@ def propose_groups(half: Half, among: NDArray[np.int64], *, least: int, most: in
     among : int64 (U,)
         Places of the accounts that groups are made of: `Sketches.comparable`.
     least, most : int
-        Members of a group. A larger community is left out, unless a stricter link parts it.
+        Members of a group.
 
     Returns
     -------
@@ -46,37 +54,108 @@ def propose_groups(half: Half, among: NDArray[np.int64], *, least: int, most: in
     """
     if len(among) < least:
         return []
-    mine = half.at(among)
-    means = {kind: mine.means(kind) for kind in KINDS}
-    one, other = _neighbours(means)
-    weight = np.mean([overlap_of_pairs(means[kind], one, other) for kind in KINDS], axis=0)
-    found: dict[tuple[int, ...], None] = {}
-    for bound in STRICTNESS:
-        near = weight >= bound
-        for group in _communities(one[near], other[near], weight[near]):
-            if least <= len(group) <= most:
-                found.setdefault(tuple(np.sort(group).tolist()))
-    groups = [np.array(group, dtype=np.int64) for group in found]
-    scaled = [means[kind].scaled() for kind in KINDS]
-    worth = [len(group) * (mean_overlap(scaled, group) - WORTH) for group in groups]
-    return [among[group] for group in _apart(groups, worth)]
+    points = _points(half.at(among))
+    found: list[tuple[float, NDArray[np.int64]]] = []
+    for block in _blocks(points):
+        found += [(worth, block[group]) for worth, group in _branches(points[block], least=least, most=most)]
+    return [among[group] for group in _apart(found)]
 
 
-def _apart(groups: list[NDArray[np.int64]], worth: list[float]) -> list[NDArray[np.int64]]:
-    """Of groups that share accounts, keep the one worth most; none that is worth nothing."""
+def _points(half: Half) -> NDArray[np.float32]:
+    """Vectors whose products are the mean of the cosines of all kinds, (U, d); 0 without a direction."""
+    directions = [half.means(kind).directions() for kind in KINDS]
+    return np.ascontiguousarray(np.hstack(directions) / np.sqrt(len(KINDS)), dtype=np.float32)
+
+
+def _apart(found: list[tuple[float, NDArray[np.int64]]]) -> list[NDArray[np.int64]]:
+    """Of groups that share accounts, keep the one that stands most apart."""
     taken: set[int] = set()
     kept = []
-    for i in sorted(range(len(groups)), key=lambda i: (-worth[i], groups[i].tolist())):
-        members = set(groups[i].tolist())
-        if worth[i] > 0 and not members & taken:
+    for _, group in sorted(found, key=lambda one: (-one[0], one[1].tolist())):
+        members = set(group.tolist())
+        if not members & taken:
             taken |= members
-            kept.append(groups[i])
+            kept.append(group)
     return sorted(kept, key=lambda group: group.tolist())
 
 
-def _neighbours(means: dict[str, Means]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _branches(points: NDArray[np.float32], *, least: int, most: int) -> list[tuple[float, NDArray[np.int64]]]:
+    """Branches of the tree of a block that stand apart, each with by how much (`_separation`)."""
+    count = len(points)
+    if count < least:
+        return []
+    alike = points.astype(np.float64) @ points.T.astype(np.float64)
+    np.fill_diagonal(alike, 1.0)
+    tree = linkage(squareform(np.maximum(1 - alike, 0.0), checks=False), "average")
+    np.fill_diagonal(alike, 0.0)
+    members = {i: np.array([i], dtype=np.int64) for i in range(count)}
+    # Sum of each account's likeness with a branch's members; that of a branch is the sum of its two.
+    sums = {i: alike[i] for i in range(count)}
+    found = []
+    for step, row in enumerate(tree):
+        one, other = int(row[0]), int(row[1])
+        node = count + step
+        members[node] = np.sort(np.concatenate([members.pop(one), members.pop(other)]))
+        sums[node] = sums.pop(one) + sums.pop(other)
+        if least <= len(members[node]) <= most:
+            worth = _separation(sums[node], members[node])
+            if worth > LEAST_SEPARATION:
+                found.append((worth, members[node]))
+    return found
+
+
+def _separation(sums: NDArray[np.float64], group: NDArray[np.int64]) -> float:
+    """How alike members are, less how alike the nearest outsiders are with them.
+
+    Parameters
+    ----------
+    sums : float64 (B,)
+        Sum of each account's likeness with the members, without its own.
+    group : int64 (k,)
+        Places of the members, k at least 2.
+
+    Returns
+    -------
+    float
+        Mean over members of the mean likeness with the others, less the mean over the ⌈k/4⌉ nearest outsiders
+        of that with all members, or 0 where they are less alike than unrelated accounts.
+    """
+    size = len(group)
+    inside = float(sums[group].mean()) / (size - 1)
+    outside = np.delete(sums, group) / size
+    near = min(int(np.ceil(OUTSIDERS * size)), len(outside))
+    if near == 0:
+        return inside
+    return inside - max(0.0, float(np.partition(outside, -near)[-near:].mean()))
+
+
+def _blocks(points: NDArray[np.float32]) -> list[NDArray[np.int64]]:
+    """Part accounts into blocks of at most `BLOCK`, near ones together."""
+    whole = np.arange(len(points), dtype=np.int64)
+    if len(points) <= BLOCK:
+        return [whole]
+    one, other = _neighbours(points)
+    weight = np.einsum("pd,pd->p", points[one], points[other], dtype=np.float64)
+    near = weight > 0
+    blocks: list[NDArray[np.int64]] = []
+    waiting = [(whole, one[near], other[near], weight[near], 1.0)]
+    place = np.empty(len(points), np.int64)
+    while waiting:
+        among, one, other, weight, resolution = waiting.pop()
+        for part in _communities(one, other, weight, resolution=resolution):
+            if len(part) <= BLOCK:
+                blocks.append(among[part])
+                continue
+            place[: len(among)] = -1
+            place[part] = np.arange(len(part))
+            within = (place[one] >= 0) & (place[other] >= 0)
+            edges = place[one[within]], place[other[within]], weight[within]
+            waiting.append((among[part], *edges, 4 * resolution))
+    return blocks
+
+
+def _neighbours(points: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (i < j) of which one is among the other's nearest, each once, sorted."""
-    points = np.ascontiguousarray(np.hstack([means[kind].directions() for kind in KINDS]), dtype=np.float32)
     count = len(points)
     wanted = min(NEIGHBOURS + 1, count)
     index = _index(points)
@@ -106,7 +185,7 @@ def _index(points: NDArray[np.float32]) -> Any:
 
 
 def _communities(
-    one: NDArray[np.int64], other: NDArray[np.int64], weight: NDArray[np.float64]
+    one: NDArray[np.int64], other: NDArray[np.int64], weight: NDArray[np.float64], *, resolution: float
 ) -> list[NDArray[np.int64]]:
     """Leiden communities by modularity of a weighted graph; accounts without a link are in none."""
     linked, places = np.unique(np.concatenate([one, other]), return_inverse=True)
@@ -115,7 +194,7 @@ def _communities(
     graph = igraph.Graph(n=len(linked), edges=np.column_stack(np.split(places, 2)))
     with _seeded():
         parts = graph.community_leiden(
-            objective_function="modularity", weights=weight.tolist(), n_iterations=10
+            objective_function="modularity", weights=weight.tolist(), resolution=resolution, n_iterations=10
         )
     member = np.array(parts.membership)
     order = np.argsort(member, kind="stable")
