@@ -294,12 +294,14 @@ def test_many_accounts_are_compared_in_blocks_that_keep_groups_whole(monkeypatch
     whole = [g.tolist() for g in propose_groups(sketches.first, among, least=4, most=100)]
     monkeypatch.setattr(propose, "BLOCK", 60)
     blocks = propose._blocks(propose._points(sketches.first.at(among)))
-    assert max(map(len, blocks)) <= 60
-    assert sorted(np.concatenate(blocks).tolist()) == list(range(300))
+    assert max(len(block) for block, _ in blocks) <= 60
+    assert sorted(np.concatenate([block for block, _ in blocks]).tolist()) == list(range(300))
+    for block, around in blocks:
+        assert not set(block.tolist()) & set(around.tolist())
     parted = [g.tolist() for g in propose_groups(sketches.first, among, least=4, most=100)]
     for group in planted:
-        assert group in whole
-        assert group in parted
+        for groups in (whole, parted):
+            assert any(set(group) <= set(g) and len(g) <= len(group) + 2 for g in groups)
 
 
 def test_link_p_of_random_groups_is_no_smaller_than_chance():

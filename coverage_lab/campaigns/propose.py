@@ -56,8 +56,9 @@ def propose_groups(half: Half, among: NDArray[np.int64], *, least: int, most: in
         return []
     points = _points(half.at(among))
     found: list[tuple[float, NDArray[np.int64]]] = []
-    for block in _blocks(points):
-        found += [(worth, block[group]) for worth, group in _branches(points[block], least=least, most=most)]
+    for block, around in _blocks(points):
+        branches = _branches(points[block], points[around], least=least, most=most)
+        found += [(worth, block[group]) for worth, group in branches]
     return [among[group] for group in _apart(found)]
 
 
@@ -79,14 +80,21 @@ def _apart(found: list[tuple[float, NDArray[np.int64]]]) -> list[NDArray[np.int6
     return sorted(kept, key=lambda group: group.tolist())
 
 
-def _branches(points: NDArray[np.float32], *, least: int, most: int) -> list[tuple[float, NDArray[np.int64]]]:
-    """Branches of the tree of a block that stand apart, each with by how much (`_separation`)."""
+def _branches(
+    points: NDArray[np.float32], around: NDArray[np.float32], *, least: int, most: int
+) -> list[tuple[float, NDArray[np.int64]]]:
+    """Branches of the tree of a block that stand apart, each with by how much (`_separation`).
+
+    `around` are accounts of other blocks: outsiders, never members.
+    """
     count = len(points)
     if count < least:
         return []
-    alike = points.astype(np.float64) @ points.T.astype(np.float64)
-    np.fill_diagonal(alike, 1.0)
-    tree = linkage(squareform(np.maximum(1 - alike, 0.0), checks=False), "average")
+    mine = points.astype(np.float64)
+    alike = mine @ np.concatenate([mine, around.astype(np.float64)]).T
+    apart = np.maximum(1 - alike[:, :count], 0.0)
+    np.fill_diagonal(apart, 0.0)
+    tree = linkage(squareform(apart, checks=False), "average")
     np.fill_diagonal(alike, 0.0)
     members = {i: np.array([i], dtype=np.int64) for i in range(count)}
     # Sum of each account's likeness with a branch's members; that of a branch is the sum of its two.
@@ -110,7 +118,7 @@ def _separation(sums: NDArray[np.float64], group: NDArray[np.int64]) -> float:
     Parameters
     ----------
     sums : float64 (B,)
-        Sum of each account's likeness with the members, without its own.
+        Members and outsiders: sum of each account's likeness with the members, without its own.
     group : int64 (k,)
         Places of the members, k at least 2.
 
@@ -129,17 +137,36 @@ def _separation(sums: NDArray[np.float64], group: NDArray[np.int64]) -> float:
     return inside - max(0.0, float(np.partition(outside, -near)[-near:].mean()))
 
 
-def _blocks(points: NDArray[np.float32]) -> list[NDArray[np.int64]]:
-    """Part accounts into blocks of at most `BLOCK`, near ones together."""
+def _blocks(points: NDArray[np.float32]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Part accounts into blocks of at most `BLOCK`, near ones together; each with its neighbours outside."""
     whole = np.arange(len(points), dtype=np.int64)
     if len(points) <= BLOCK:
-        return [whole]
+        return [(whole, whole[:0])]
     one, other = _neighbours(points)
     weight = np.einsum("pd,pd->p", points[one], points[other], dtype=np.float64)
     near = weight > 0
-    blocks: list[NDArray[np.int64]] = []
-    waiting = [(whole, one[near], other[near], weight[near], 1.0)]
-    place = np.empty(len(points), np.int64)
+    one, other, weight = one[near], other[near], weight[near]
+    blocks = _parted(whole, one, other, weight)
+    number = np.empty(len(points), np.int64)
+    number[np.concatenate(blocks)] = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+    across = number[one] != number[other]
+    one, other = one[across], other[across]
+    pairs = np.unique(np.column_stack([number[np.r_[one, other]], np.r_[other, one]]), axis=0)
+    bounds = np.searchsorted(pairs[:, 0], np.arange(len(blocks) + 1))
+    return [(block, pairs[bounds[i] : bounds[i + 1], 1]) for i, block in enumerate(blocks)]
+
+
+def _parted(
+    whole: NDArray[np.int64],
+    one: NDArray[np.int64],
+    other: NDArray[np.int64],
+    weight: NDArray[np.float64],
+) -> list[NDArray[np.int64]]:
+    """Communities of a graph of all accounts, finer and finer until each fits; one without links is alone."""
+    alone = np.setdiff1d(whole, np.concatenate([one, other]))
+    blocks = list(alone[:, None])
+    waiting = [(whole, one, other, weight, 1.0)]
+    place = np.empty(len(whole), np.int64)
     while waiting:
         among, one, other, weight, resolution = waiting.pop()
         for part in _communities(one, other, weight, resolution=resolution):
