@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -362,6 +364,42 @@ def test_times_of_databases_that_write_objects(value: object) -> None:
 )
 def test_other_objects_are_no_times(value: object) -> None:
     assert outcomes(by_record("timestamp", value), "timestamp") == ["wrong_type"]
+
+
+UUID = uuid.UUID("65a4f000-0000-4000-8000-00000000a1b2")
+
+
+@pytest.mark.parametrize("kind", ["bytes", "uuid", "dictionary"])
+def test_uuids_are_ids(kind: str) -> None:
+    array = pa.array([b"x" * 16, UUID.bytes, None], pa.binary(16))
+    if kind == "uuid":
+        array = pa.ExtensionArray.from_storage(pa.uuid(), array)
+    elif kind == "dictionary":
+        array = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int8()), array.slice(0, 2))
+    expected = [str(UUID), "missing_account"]
+    assert outcomes(by_column(array.slice(1), "account_id"), "account_id") == expected
+    assert outcomes(by_record("account_id", UUID), "account_id") == expected[:1]
+
+
+@pytest.mark.parametrize(
+    ("digits", "scale", "expected"),
+    [
+        ("9007199254740993", 0, "9007199254740993"),
+        ("1" + "0" * 37, 0, "1" + "0" * 37),
+        ("12.000", 3, "12"),
+        ("12.500", 3, "wrong_type"),
+    ],
+)
+def test_decimals_are_ids_to_the_last_digit(digits: str, scale: int, expected: str) -> None:
+    value = Decimal(digits)
+    array = pa.array([value], pa.decimal128(38, scale))
+    assert outcomes(by_column(array, "account_id"), "account_id") == [expected]
+    assert outcomes(by_record("account_id", value), "account_id") == [expected]
+
+
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("1e999999")])
+def test_decimals_that_are_no_ids(value: Decimal) -> None:
+    assert outcomes(by_record("account_id", value), "account_id") == ["wrong_type"]
 
 
 def test_ids_of_mongo() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
@@ -97,18 +98,38 @@ def _as_input(traffic: object, folder: Path) -> str | Path | Sequence[str | Path
     """
     if isinstance(traffic, str | Path):
         return traffic
+    kind = shown(type(traffic).__name__, 60)
+    if isinstance(traffic, bytes | bytearray) or hasattr(traffic, "read"):
+        raise TrafficError(f"traffic: expected a path, a table or mappings, got {kind}; give the file's path")
+    if isinstance(traffic, Mapping) and not hasattr(traffic, "__arrow_c_stream__"):
+        columns = dict(traffic)
+        return _table_as_input(lambda: pa.table(columns).to_reader(), kind, folder)
     if isinstance(traffic, pa.dataset.Dataset):
-        traffic = traffic.scanner().to_reader()
+        traffic = traffic.scanner()
     elif hasattr(traffic, "collect") and not hasattr(traffic, "__arrow_c_stream__"):  # a lazy Polars frame
         traffic = traffic.collect()
+    if isinstance(traffic, pa.dataset.Scanner):
+        return _table_as_input(traffic.to_reader, kind, folder)
     if hasattr(traffic, "__arrow_c_stream__"):
-        return _as_file(pa.RecordBatchReader.from_stream(traffic), folder)
+        return _table_as_input(lambda: pa.RecordBatchReader.from_stream(traffic), kind, folder)
     if isinstance(traffic, Iterable):
         return _records_as_input(traffic, folder)
-    raise TrafficError(
-        "traffic: expected a path, paths, a frame, an Arrow table or mappings, got "
-        f"{shown(type(traffic).__name__, 60)}"
-    )
+    raise TrafficError(f"traffic: expected a path, paths, a frame, an Arrow table or mappings, got {kind}")
+
+
+def _table_as_input(read: Callable[[], pa.RecordBatchReader], kind: str, folder: Path) -> Path:
+    """Write what Arrow makes of a table; what it says of one that it can't take may hold values, so only the
+    column is told.
+    """
+    try:
+        return _as_file(read(), folder)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        told = next((str(one) for one in reversed(error.args) if "column" in str(one).lower()), "")
+        raise TrafficError(
+            f"traffic: Arrow can't take this {kind} as a table"
+            f"{f' ({shown(told, 120)})' if told else ''}; give columns of one type each and of one name, or "
+            "mappings, a row each"
+        ) from error
 
 
 def _records_as_input(traffic: Iterable[object], folder: Path) -> Path | Sequence[str | Path]:
@@ -119,16 +140,45 @@ def _records_as_input(traffic: Iterable[object], folder: Path) -> Path | Sequenc
         paths = [one for one in (first, *rest) if isinstance(one, str | Path)]
         if len(paths) == 1 + len(rest):
             return paths
+    elif isinstance(first, pa.RecordBatch):
+        batches = itertools.chain([first], values)
+        return _table_as_input(
+            lambda: pa.RecordBatchReader.from_batches(first.schema, batches), "list of batches", folder
+        )
     elif isinstance(first, Mapping):
         plain = folder / "records.jsonl"
         with plain.open("wb") as file:
             for record in itertools.chain([first], values):
-                file.write(orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
+                file.write(_line(record))
         return _named_by_content(plain)
     raise TrafficError(
         "traffic: expected paths only or mappings only, got "
         f"{'nothing' if first is None else shown(type(first).__name__, 60)}"
     )
+
+
+def _line(record: object) -> bytes:
+    """A record as a line of JSON, also with what only Python's own writer takes: half surrogate pairs, long
+    numbers.
+    """
+    try:
+        return orjson.dumps(record, default=_plain, option=orjson.OPT_NON_STR_KEYS) + b"\n"
+    except TypeError:
+        pass
+    try:
+        return json.dumps(record, default=_plain).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TrafficError(
+            "traffic: a mapping can't be written as JSON; give it text as keys and no value that holds itself"
+        ) from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "surrogateescape")
+    return str(value)
 
 
 def _as_file(reader: pa.RecordBatchReader, folder: Path) -> Path:

@@ -153,7 +153,9 @@ def check_types(schema: pa.Schema, layout: ColumnMapping, source: Source, config
         theirs = layout.fields[ours]
         kind = value_type(schema.field(theirs).type)
         where = f"input file {shown(source.name)}: column '{shown(theirs, 60)}' ({ours})"
-        if pa.types.is_null(kind) or is_text(kind):
+        if ours == "prompt" and is_uuid(schema.field(theirs).type):
+            kind = schema.field(theirs).type
+        elif pa.types.is_null(kind) or is_text(kind):
             continue
         if ours != "prompt" and (
             pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
@@ -176,16 +178,25 @@ def check_types(schema: pa.Schema, layout: ColumnMapping, source: Source, config
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
-    """Type of the values behind dictionaries and text-like extension types (such as arrow.json)."""
+    """Type of the values behind dictionaries and extension types (such as arrow.json); UUIDs become text."""
     if pa.types.is_dictionary(kind):
         return value_type(kind.value_type)
+    if is_uuid(kind):
+        return pa.binary()
     if isinstance(kind, pa.BaseExtensionType) and is_text(kind.storage_type):
         return kind.storage_type
     return kind
 
 
+def is_uuid(kind: pa.DataType) -> bool:
+    """Whether a type holds UUIDs, marked as such or as the 16 bytes that they are."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return bool(pa.types.is_fixed_size_binary(kind)) and kind.byte_width == 16
+
+
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a type holds text, checked or not (fixed-size binary holds hashes and UUIDs, not text)."""
+    """Whether a type holds text, checked or not (fixed-size binary holds hashes, not text)."""
     return kind in _BINARY_OF or kind in _BINARY_OF.values()
 
 

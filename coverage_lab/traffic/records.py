@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,7 @@ from coverage_lab.traffic.timestamps import Clock
 from coverage_lab.untrusted.text import whole_pairs
 
 _MAX_COUNT: Final = 2**63 - 1
+_MAX_DIGITS: Final = 76
 _MAX_EXACT_FLOAT: Final = 2.0**53
 _MONGO: Final = frozenset({"$date", "$oid", "$numberLong", "$numberInt", "$numberDouble", "$uuid"})
 _NOTHING: Final = re.compile(NOTHING)
@@ -356,8 +358,12 @@ def _text(column: str, value: object, max_bytes: int) -> str | None:
             value = value.decode("utf-8", "surrogatepass" if column == "prompt" else "strict")
         except UnicodeDecodeError as error:
             raise BadValueError(*not_utf8(column)) from error
-    if isinstance(value, Decimal):
-        value = float(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Decimal) and column != "prompt":
+        if not value.is_finite() or value.adjusted() > _MAX_DIGITS or value != value.to_integral_value():
+            raise BadValueError(*wrong_type(column, "text", "a fraction"))
+        return str(int(value))
     if (
         isinstance(value, float)
         and column != "prompt"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from coverage_lab.config import TrafficConfig
 from coverage_lab.schema import QUARANTINE, REQUIRED_COLUMNS, TRAFFIC, UTC_MICROSECONDS
 from coverage_lab.traffic.batch import TrafficBatch
-from coverage_lab.traffic.columns import COLUMNS, COUNTS, is_text, unchecked
+from coverage_lab.traffic.columns import COLUMNS, COUNTS, is_text, is_uuid, unchecked
 from coverage_lab.traffic.problems import (
     EMPTY_PROMPT,
     MAX_ID_BYTES,
@@ -128,7 +128,7 @@ def constant_value(column: str, value: object) -> object:
 
 
 def plain(array: pa.Array) -> pa.Array:
-    """Array without dictionary or extension, text as unchecked bytes, its structure checked.
+    """Array without dictionary or extension, text as unchecked bytes, UUIDs as text, its structure checked.
 
     A hostile file can hold offsets that point outside its buffers; pyarrow does not look on reading.
 
@@ -137,6 +137,8 @@ def plain(array: pa.Array) -> pa.Array:
     pa.ArrowInvalid, pa.ArrowIndexError
         The structure is damaged.
     """
+    if is_uuid(array.type):
+        return _uuid_texts(array)
     if isinstance(array.type, pa.BaseExtensionType) and is_text(array.type.storage_type):
         array = array.storage
     if pa.types.is_dictionary(array.type):
@@ -146,6 +148,26 @@ def plain(array: pa.Array) -> pa.Array:
         array = array.view(unchecked(array.type))
         array.validate(full=True)
     return array
+
+
+def _uuid_texts(array: pa.Array) -> pa.Array:
+    """UUIDs in their usual spelling, as bytes."""
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    array.validate(full=True)
+    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
+    _, data = array.buffers()
+    rows = np.zeros((len(array), 16), np.uint8)
+    if data is not None and len(array):
+        rows = np.frombuffer(data, np.uint8)[array.offset * 16 :][: len(array) * 16].reshape(-1, 16)
+    texts = np.full((len(array), 36), ord("-"), np.uint8)
+    places = np.array([at for at in range(36) if at not in (8, 13, 18, 23)])
+    texts[:, places] = np.stack([digits[rows >> 4], digits[rows & 15]], axis=2).reshape(len(array), 32)
+    ends = np.arange(len(array) + 1, dtype=np.int64) * 36
+    found = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(array), [None, pa.py_buffer(ends), pa.py_buffer(texts)]
+    )
+    return _without(found, ~_mask(array.is_valid()))
 
 
 def byte_lengths(array: pa.Array) -> NDArray[np.int64]:
@@ -199,7 +221,7 @@ def _texts(array: pa.Array, column: str, limit: int, failures: Failures) -> pa.A
     if column != "prompt" and pa.types.is_integer(array.type):
         return array.cast(pa.large_string())
     if column not in ("prompt", "timestamp") and pa.types.is_decimal(array.type):
-        array = array.cast(pa.float64())
+        return _whole_decimals(array, column, failures)
     if column not in ("prompt", "timestamp") and pa.types.is_floating(array.type):
         array = array.cast(pa.float64())
         whole = pc.and_(pc.equal(array, pc.floor(array)), pc.less_equal(pc.abs(array), _MAX_EXACT_FLOAT))
@@ -222,6 +244,19 @@ def _texts(array: pa.Array, column: str, limit: int, failures: Failures) -> pa.A
         invalid = np.fromiter((not _is_utf8(value) for value in values), np.bool_, len(raw))
         _spoil(invalid, column, not_utf8(column), failures)
         return _without(pa.array(values, pa.large_binary()), invalid).cast(pa.large_string())
+
+
+def _whole_decimals(array: pa.Array, column: str, failures: Failures) -> pa.Array:
+    """Digits of decimals that are whole numbers, all of them."""
+    values = array.to_pylist()
+    whole = [value is None or value == value.to_integral_value() for value in values]
+    wrong = ~np.array(whole, np.bool_)
+    _spoil(wrong, column, wrong_type(column, "text", "a fraction"), failures)
+    texts = [
+        str(int(value)) if fits and value is not None else None
+        for value, fits in zip(values, whole, strict=True)
+    ]
+    return pa.array(texts, pa.large_string())
 
 
 def _mended(value: bytes | None, failures: Failures) -> bytes | None:
