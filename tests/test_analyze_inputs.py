@@ -108,7 +108,7 @@ def test_half_a_surrogate_pair_is_mended(tmp_path: Path) -> None:
         (np.array([1, 2]), "expected paths only or mappings only"),
         (None, "got NoneType"),
     ],
-    ids=str,
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
 def test_what_is_no_traffic_is_refused_without_its_values(
     traffic: object, words: str, tmp_path: Path

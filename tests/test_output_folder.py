@@ -74,3 +74,25 @@ def test_a_disk_that_knows_no_locks_is_one_line(tmp_path: Path, monkeypatch: pyt
         OutputError, match=r"out: can't be locked \(Function not implemented\); its disk needs file locks"
     ):
         OutputFolder(tmp_path / "out", "key")
+
+
+def test_a_folder_that_can_not_be_made_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, **options: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OutputError, match="can't be made .* give a folder"):
+        OutputFolder(tmp_path / "out", "key")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_output_to_a_full_disk_ends_in_one_line() -> None:
+    code = "import sys; sys.argv = ['coverage-lab', '--version']; from coverage_lab.cli import main; main()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == OutputError.exit_code
+    assert done.stderr == "coverage-lab: the disk is full; free some space and run again\n"

@@ -153,7 +153,7 @@ def note(path: Path) -> None:
         ("notes.txt", note, "unknown suffix"),
         ("data.xlsx", note, "unknown suffix"),
         ("data.parquet.gz", note, "unknown suffix"),
-        ("pipe.jsonl", make_fifo, "not a regular file"),
+        ("pipe.jsonl", make_fifo, "not a regular file .* save it to a file"),
         ("gone.jsonl", lambda path: path.symlink_to("nowhere"), "link to nothing"),
     ],
 )
@@ -166,6 +166,11 @@ def test_unusable_file_is_refused_alone_and_in_a_folder(
         with pytest.raises(TrafficError, match=message) as error:
             find_sources(input)
         assert name in one_line(error)
+
+
+def test_standard_input_is_refused_with_what_to_do() -> None:
+    with pytest.raises(TrafficError, match="save it to a file"):
+        find_sources("-")
 
 
 @pytest.mark.parametrize("input", ["", "missing", "missing/*.parquet", "nul\0byte", "line\nbreak"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -22,7 +25,7 @@ from coverage_lab.cli.service import service_app
 from coverage_lab.cli.simulate import simulate
 from coverage_lab.cli.state import state_app
 from coverage_lab.cli.terminal import err, out, write_plainly
-from coverage_lab.errors import CoverageLabError
+from coverage_lab.errors import CoverageLabError, OutputError
 from coverage_lab.platforms import check_platform
 
 EXIT_CODES = """
@@ -84,3 +87,12 @@ def main() -> None:
     except CoverageLabError as error:
         err.print(f"coverage-lab: {error}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        err.print(
+            "coverage-lab: the disk is full; free some space and run again", markup=False, soft_wrap=True
+        )
+        with contextlib.suppress(OSError):  # what Python holds of the output would fail once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OutputError.exit_code)

@@ -49,7 +49,12 @@ def check(
     for name, number in tallies.dropped.items():
         say(f"Values of {name} that would become null: {number:,}.")
     say(days_found(found))
-    words = ["coverage-lab", "run", *traffic, "RESULTS"]
+    words = [
+        "coverage-lab",
+        "run",
+        *(f"./{one}" if one.startswith("-") else one for one in traffic),
+        "RESULTS",
+    ]
     words += ["--config", str(config)] if config is not None else []
     words += ["--format", format] if format is not None else []
     say(f"To judge it: {shlex.join(words)}")

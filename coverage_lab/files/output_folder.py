@@ -51,7 +51,12 @@ class OutputFolder:
         with disk_errors(path):
             if path.exists() and not path.is_dir():
                 raise OutputError(f"output {path}: is a file, expected a folder")
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+                raise OutputError(
+                    f"output {path}: can't be made ({error.strerror}); give a folder below one that is there"
+                ) from error
             foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in _OWN)
             if foreign:
                 raise OutputError(

@@ -113,6 +113,8 @@ def find_sources(input: str | Path | Sequence[str | Path]) -> list[Source]:
     elif is_address(text):
         text = str(fetched(text))
     given = Path(text)
+    if text == "-":
+        raise TrafficError("input -: standard input can't be read twice; save it to a file, and give that")
     try:
         if not text or "\0" in text:
             raise TrafficError(f"input '{shown(text)}': expected a path or a glob")
@@ -147,7 +149,11 @@ def partition_value(value: str) -> str | None:
 def _source(path: Path, name: str) -> Source:
     label = os.fsencode(name).decode("utf-8", "backslashreplace")
     if not path.is_file():
-        state = "is not a regular file" if path.exists() else "is a link to nothing"
+        state = (
+            "is not a regular file (a pipe can't be read twice: save it to a file, and give that)"
+            if path.exists()
+            else "is a link to nothing"
+        )
         raise TrafficError(f"input file {shown(label)}: {state}")
     lower = path.name.lower()
     for suffix, kind in SUFFIXES.items():
