@@ -83,7 +83,7 @@ def test_a_folder_that_can_not_be_made_is_refused_in_one_line(
         raise FileNotFoundError(2, "No such file or directory")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(OutputError, match="can't be made .* give a folder"):
+    with pytest.raises(OutputError, match=r"can't be made .* give a folder"):
         OutputFolder(tmp_path / "out", "key")
 
 
