@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -18,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from support.raw_client import local_service
 from support.traced import a_judge, said
 from typer.testing import CliRunner
 
@@ -203,20 +206,20 @@ def test_what_is_no_lookup_is_refused(body, expected, app):
 def test_flags_come_page_by_page_each_once(app, results):
     expected = rows(results, "flags")
     assert len(expected) > 5
-    found, since, left = [], "", None
+    found, since, left = [], {}, None
     while left != 0:
-        page = call(app, "GET", "/v1/flags", params={"since": since, "limit": 3}).json()
+        page = call(app, "GET", "/v1/flags", params={**since, "limit": 3}).json()
         assert len(page["flags"]) == 3 or page["left"] == 0
         found += page["flags"]
-        since, left = page["cursor"], page["left"]
+        since, left = {"since": page["cursor"]}, page["left"]
         assert left == len(expected) - len(found)
     assert found == expected
-    again = call(app, "GET", "/v1/flags", params={"since": since}).json()
-    assert (again["flags"], again["cursor"], again["left"]) == ([], since, 0)
+    again = call(app, "GET", "/v1/flags", params=since).json()
+    assert (again["flags"], again["cursor"], again["left"]) == ([], page["cursor"], 0)
     other = call(app, "GET", "/v1/flags", params={"since": f"{'0' * 64}:3"}).json()
     assert other["flags"] == expected, "the cursor of another run begins anew"
-    beyond = since.partition(":")[0] + ":999999999999"
-    assert call(app, "GET", "/v1/flags", params={"since": beyond}).json()["cursor"] == since
+    beyond = {"since": page["cursor"].partition(":")[0] + ":999999999999"}
+    assert call(app, "GET", "/v1/flags", params=beyond).json()["cursor"] == page["cursor"]
 
 
 @pytest.mark.parametrize(
@@ -375,3 +378,28 @@ def test_ids_are_found_as_the_table_sorts_them(tmp_path):
     table = pq.read_table(tmp_path / "out" / "accounts.parquet", columns=["account_id"])
     assert pc.all(pc.less(table["account_id"][:-1], table["account_id"][1:])).as_py()
     assert [call(app, "GET", f"/v1/accounts/{_quoted(name)}").status_code for name in names] == [200] * 7
+
+
+@pytest.mark.slow
+def test_the_service_keeps_its_description(results):
+    """Schemathesis asks what the description allows and what it forbids; no answer may be another one.
+
+    Not checked: that all is refused which the description forbids (an odd value is quarantined), and
+    nothing that it allows (no schema can say that an account is given once). Longer: `--max-examples 1000`.
+    """
+    with local_service(a_judge(), standings=Standings(results)) as service:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--seed", "1"),
+                *("--max-examples", "15", "--phases", "examples,coverage,fuzzing", "--continue-on-failure"),
+                *("--checks", "all", "--suppress-health-check", "all"),
+                *("--exclude-checks", "negative_data_rejection,positive_data_acceptance"),
+                f"http://127.0.0.1:{service.port}/openapi.json",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-2_000:]
+        assert service.healthy_within() < 5

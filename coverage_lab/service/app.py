@@ -321,7 +321,7 @@ def _page_of_flags(request: Request, standings: Standings) -> Told:
     limit = request.query_params.get("limit", str(USUAL_FLAGS))
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 1 <= int(limit) <= MOST_FLAGS):
         raise RefusalError(422, "invalid_request", f"limit: expected a whole number from 1 to {MOST_FLAGS}")
-    return standings.tables().flags(request.query_params.get("since", ""), int(limit))
+    return standings.tables().flags(request.query_params.get("since"), int(limit))
 
 
 class _Anything(PathConvertor):

@@ -121,16 +121,16 @@ class RunTables:
             {"accounts": rows.to_pylist(), "unknown": unknown}, list(dict.fromkeys(account_ids))
         )
 
-    def flags(self, since: str, limit: int) -> Told:
-        """Tell flags after a cursor, and the cursor after them; from the first where it is of another run.
+    def flags(self, since: str | None, limit: int) -> Told:
+        """Tell flags after a cursor, and the cursor after them; from the first without one of this run.
 
         Raises
         ------
         RefusalError
             422: it is no cursor.
         """
-        found = re.fullmatch(CURSOR.strip("^$"), since)
-        if since and found is None:
+        found = re.fullmatch(CURSOR.strip("^$"), since or "")
+        if since is not None and found is None:
             raise RefusalError(422, "invalid_request", "since: expected the cursor of an earlier answer")
         first = int(found[2]) if found is not None and found[1] == self._run_id else 0
         total = self._flags.metadata.num_rows

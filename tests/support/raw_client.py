@@ -16,6 +16,7 @@ from coverage_lab.service import Scoring, create_app
 from coverage_lab.service.connection import Doors
 from coverage_lab.service.metrics import Metrics
 from coverage_lab.service.serve import _Server, _uvicorn_config
+from coverage_lab.service.standings import Standings
 from coverage_lab.service.work import WorkQueue
 
 
@@ -54,13 +55,15 @@ class LocalService:
 
 
 @contextlib.contextmanager
-def local_service(judge: Judge, **limits: object) -> Iterator[LocalService]:
+def local_service(
+    judge: Judge, *, standings: Standings | None = None, **limits: object
+) -> Iterator[LocalService]:
     """Serve on a free port until the block ends."""
     settings = ServiceConfig.model_validate({"log": False, **limits})
     scoring = Scoring(judge, TrafficConfig(), settings, threads=1)
     metrics = Metrics(scoring.health())
     queue = WorkQueue(scoring, settings, lanes=scoring.lanes, on_batch=metrics.batch)
-    app = create_app(scoring, queue=queue, metrics=metrics)
+    app = create_app(scoring, queue=queue, metrics=metrics, standings=standings)
     server = _Server(app, _uvicorn_config(app, Doors(settings, metrics), settings, None))
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]), daemon=True)
