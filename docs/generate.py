@@ -25,6 +25,7 @@ from coverage_lab.service.answer import (
     Campaign,
     CampaignResponse,
     CampaignsResponse,
+    FirstVisit,
     Flag,
     FlagsResponse,
     LastRun,
@@ -195,7 +196,7 @@ def http() -> str:
     answered = (ScoreResponse, AccountScore, ReasonDetail, RestsOn, TopCell, QuarantinedPrompt)
     told = (
         *(LastRun, StandingResponse, Standing, LookupRequest, LookupResponse, ShortStanding),
-        *(FlagsResponse, Flag, CampaignsResponse, CampaignResponse, Campaign, Member),
+        *(FlagsResponse, Flag, FirstVisit, CampaignsResponse, CampaignResponse, Campaign, Member),
     )
     for title, models in (("Request", asked), ("Answer", answered), ("What the last run said", told)):
         parts += [f"## {title}", ""]

@@ -13,10 +13,13 @@ from coverage_lab import __version__
 from coverage_lab.schema import (
     ACCOUNTS,
     BEHAVIOUR_COLUMNS,
+    FIRST_VISITS,
+    FIRST_VISITS_FIELDS,
     MEASURE_COLUMNS,
     REASON_DETAILS,
     REASON_FIELDS,
     RESTS_ON_FIELDS,
+    UTC_MICROSECONDS,
     describe_columns,
     meaning,
 )
@@ -185,28 +188,37 @@ class ScoreResponse(_Answered):
     version: str = Field(description="Of coverage-lab.")
 
 
+class FirstVisit(_Answered):
+    """A narrow topic that a flagged account reached, in the order in which it did."""
+
+    cell: int = _field(FIRST_VISITS_FIELDS, "cell")
+    prompt: int = _field(FIRST_VISITS_FIELDS, "prompt")
+    prompts: int = _field(FIRST_VISITS_FIELDS, "prompts")
+
+
+#: Types of columns -> how they are answered. One that is not here fails at import.
+_KINDS: Final[dict[pa.DataType, Any]] = {
+    pa.string(): str,
+    pa.large_string(): str,
+    pa.int64(): int,
+    pa.float64(): float,
+    UTC_MICROSECONDS: datetime,
+    REASON_DETAILS: list[ReasonDetail],
+    FIRST_VISITS: list[FirstVisit],
+    pa.list_(pa.field("item", pa.string(), nullable=False)): list[str],
+}
+
+
 def _of_table(name: str, table: str, said: str, columns: Iterable[str], **more: Any) -> type[BaseModel]:
     """A model with columns of a run's table, and what is said of them in the schema."""
     of_table = {column.name: column for column in describe_columns(table)}
-    fields = {column: (_kind(of_table[column].kind), _column(table, column)) for column in columns}
+    fields = {column: (_KINDS[of_table[column].kind], _column(table, column)) for column in columns}
     nullable = {
         column: (kind | None if of_table[column].nullable else kind, field)
         for column, (kind, field) in fields.items()
     }
     made = cast(Any, create_model)(name, __base__=_Answered, __doc__=said, **nullable, **more)
     return cast(type[BaseModel], made)
-
-
-def _kind(kind: pa.DataType) -> Any:
-    if kind == REASON_DETAILS:
-        return list[ReasonDetail]
-    if pa.types.is_list(kind):
-        return list[_kind(kind.value_type)]  # type: ignore[misc]
-    if pa.types.is_timestamp(kind):
-        return datetime
-    if pa.types.is_integer(kind):
-        return int
-    return float if pa.types.is_floating(kind) else str
 
 
 def _columns(table: str) -> list[str]:
