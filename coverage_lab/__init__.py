@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from coverage_lab.atlas import Atlas, default_atlas, fit_atlas, load_atlas, save_atlas
     from coverage_lab.jobs.analysis import analyze
+    from coverage_lab.jobs.banks import index_banks, match_banks
     from coverage_lab.jobs.results import Analysis, compare, explain, load
     from coverage_lab.jobs.steps import encoder, score, trace
     from coverage_lab.measures.coverage_features import CoverageFeatures
@@ -30,8 +31,10 @@ __all__ = [
     "encoder",
     "explain",
     "fit_atlas",
+    "index_banks",
     "load",
     "load_atlas",
+    "match_banks",
     "plot",
     "save_atlas",
     "score",
@@ -49,8 +52,10 @@ _PLACES = {
     "encoder": "coverage_lab.jobs.steps",
     "explain": "coverage_lab.jobs.results",
     "fit_atlas": "coverage_lab.atlas",
+    "index_banks": "coverage_lab.jobs.banks",
     "load": "coverage_lab.jobs.results",
     "load_atlas": "coverage_lab.atlas",
+    "match_banks": "coverage_lab.jobs.banks",
     "save_atlas": "coverage_lab.atlas",
     "score": "coverage_lab.jobs.steps",
     "trace": "coverage_lab.jobs.steps",

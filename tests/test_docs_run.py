@@ -111,6 +111,8 @@ def workspace(tmp_path, day, monkeypatch):
         (tmp_path / folder).mkdir(parents=True)
         pq.write_table(day, tmp_path / folder / "part.parquet")
     pq.write_table(day, tmp_path / "traffic.parquet")
+    (tmp_path / "banks").mkdir()
+    (tmp_path / "banks/home.csv").write_text("question\nHow do I paint a fence?\nHow do I bake bread?\n")
     renamed = day.rename_columns(
         [
             {"account_id": "org_id", "timestamp": "received_at", "prompt": "request_text"}.get(name, name)

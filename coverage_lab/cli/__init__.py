@@ -13,6 +13,7 @@ import typer
 import coverage_lab
 from coverage_lab.cli.adapt import adapt
 from coverage_lab.cli.atlas import atlas_app
+from coverage_lab.cli.banks import banks_app
 from coverage_lab.cli.calibrate import calibrate
 from coverage_lab.cli.check import check
 from coverage_lab.cli.evaluate import evaluate
@@ -50,6 +51,7 @@ for command in (run, check, explain, export, calibrate, adapt, simulate, evaluat
     app.command()(command)
 app.command("map")(draw_map)
 app.add_typer(atlas_app, name="atlas")
+app.add_typer(banks_app, name="banks")
 app.command()(serve)
 app.add_typer(service_app, name="service")
 app.add_typer(state_app, name="state")

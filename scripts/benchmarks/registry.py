@@ -191,6 +191,13 @@ BENCHMARKS = {
             ("numpy", "pyarrow", "ray"),
         ),
         Benchmark(
+            "banks",
+            "banks",
+            "Share of replayed prompts of known banks that are found, and of ordinary ones taken for them.",
+            "texts that are equal",
+            ("faiss", "numpy", "pyarrow", "scipy"),
+        ),
+        Benchmark(
             "campaigns-found",
             "campaigns_found",
             "How many harvests that are split over many accounts are found as one.",
