@@ -14,24 +14,37 @@ from numpy.typing import NDArray
 _WORD: Final = r"\p{L}\p{M}*\p{L}|\p{Lo}"
 _MARKS: Final = (
     r"redact(?:ed|ion)|masked|removed|deleted|hidden|filtered|omitted|scrubbed|sanitized|anonymi[sz]ed|"
-    r"encrypted|pii|confidential|not[ _-](?:logged|stored|available|recorded)"
+    r"encrypted|pii|confidential|not[ _-](?:logged|stored|available|recorded)|"
+    r"supprimée?|masquée?|caviardée?|gelöscht|geschwärzt|entfernt|censurad[oa]|eliminad[oa]|removid[oa]|ocult[oa]|"
+    r"oscurat[oa]|rimoss[oa]|verwijderd|usunięto|удалено|скрыто|已删除|已脱敏|已隐藏|削除済み|非公開|삭제됨|비공개|"
+    r"محذوف|محجوب"
 )
 #: What stands where a text was taken out, as the whole prompt.
 _PLACEHOLDER: Final = (
-    r"(?i)^\s*(?:[\[<({]{1,3}[\w .:/#-]{0,60}[\])>}]{1,3}"
+    r"(?i)^\s*(?:(?:\$?[\[<({【［〈]{1,3}[\p{L}\p{M}\p{N}_ .:/#-]{0,60}[\])>}】］〉]{1,3}\s*)+"
     rf"|[*_~]*(?:(?:prompt|content|text|message|input|data|body|pii)[ _-])?(?:is[ _-])?(?:{_MARKS})[*_~.!]*"
-    r"|redacted[ _:-](?:by|for|due)[ _:-][\w ._-]{1,40}|x{3,})\s*$"
+    r"|redacted[ _:-](?:by|for|due)[ _:-][\w ._=-]{1,60}|x{3,})\s*$"
 )
 _ENCODED: Final = (
     r"^\s*data:[\w.+-]*/?[\w.+-]*;base64,",  # an image or a file
-    r"(?i)^\s*(?:[\w-]{1,12}[:=$(-])?[0-9a-f]{16,}\)?\s*$",  # a hash
-    r"(?i)^\s*[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\s*$",  # a UUID
+    r"(?i)^\s*(?:(?:[\w-]{1,12}[:=$(-])?[0-9a-f]{16,}\)?[\s,;|]*)+$",  # hashes
+    r"(?i)^\s*(?:0x)?[0-9a-f]{2}(?:[ :-](?:0x)?[0-9a-f]{2}){11,}\s*$",  # bytes in hex
+    r"(?i)^\s*(?:urn:uuid:|\{)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\}?\s*$",  # a UUID
     r"^\s*[\w-]{16,}(?:\.[\w-]*){2,4}\s*$",  # a token of JSON's own cryptography
     r"^\s*-----BEGIN [A-Z ]+-----",
     r"^\s*(?:\w{1,12}[:({]){1,4}[A-Za-z0-9+/_-]{20,}={0,2}[)}]?\s*$",  # ENC(…), vault:v1:…
+    r"^\s*\w{1,12}\[\w+,[^\]\s]{20,}\]\s*$",  # ENC[AES256_GCM,…]
+    r"^\s*\$\w{1,10}\$\S{16,}\s*$",  # a hash of a password
+    r"^\s*(?:s3a?|gs|gcs|az|abfss?|wasbs?|minio|file)://\S+\s*$",  # where a text is kept
 )
+#: One word of capitals or of small letters with digits in it: base32, ULIDs, addresses of contents.
+_ONE_CASE: Final = (r"^\s*[A-Z0-9]{16,}={0,6}\s*$", r"^\s*[a-z0-9]{24,}={0,6}\s*$")
+_DIGIT: Final = r"[0-9]"
+#: Signs that no text has many of: bytes that were read as text.
+_RAW: Final = r"[^\P{C}\p{Co}\p{Cf}\t\n\r\v\f]|\x{FFFD}"
+_RAW_SHARE: Final = 0.1
 #: Words of base64 only. Long words are of this form too, but do not mix digits and both cases.
-_BASE64: Final = r"^\s*(?:[A-Za-z0-9+/_-]{20,}={0,2}\s*)+$"
+_BASE64: Final = r"^\s*(?:[A-Za-z0-9+/_-]{20,}={0,2}\s*)+(?:\n[A-Za-z0-9+/_-]{1,19}={0,2}\s*)?$"
 _MIXED: Final = (r"[A-Z]", r"[a-z]", r"[0-9+/=]")
 _FOLDED: Final = r"[\p{N}\s\p{P}]+"
 
@@ -40,7 +53,8 @@ def unreadable(prompts: pa.ChunkedArray) -> NDArray[np.bool_]:
     """Tell which prompts have no readable text.
 
     These are texts without a word (emoji, punctuation, digits, control characters), and whole texts that are
-    a mark of redaction, a hash, a UUID, ciphertext or base64.
+    a mark of redaction, hashes, a UUID, ciphertext, base32 or base64, the address of an object, or bytes that
+    were read as text.
 
     Parameters
     ----------
@@ -55,6 +69,12 @@ def unreadable(prompts: pa.ChunkedArray) -> NDArray[np.bool_]:
     result = ~_matches(text, _WORD) | _matches(text, _PLACEHOLDER)
     for pattern in _ENCODED:
         result |= _matches(text, pattern)
+    one_case = _matches(text, _ONE_CASE[0]) | _matches(text, _ONE_CASE[1])
+    if one_case.any():
+        result |= one_case & _matches(text, _DIGIT)
+    raw = pc.count_substring_regex(text, _RAW).to_numpy(zero_copy_only=False)
+    if raw.any():
+        result |= raw > _RAW_SHARE * pc.utf8_length(text).to_numpy(zero_copy_only=False)
     encoded = _matches(text, _BASE64)
     for pattern in _MIXED:
         if encoded.any():
