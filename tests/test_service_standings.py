@@ -381,7 +381,7 @@ def test_ids_are_found_as_the_table_sorts_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_service_keeps_its_description(results):
+def test_the_service_keeps_its_description(results, tmp_path):
     """Schemathesis asks what the description allows and what it forbids; no answer may be another one.
 
     Not checked: that all is refused which the description forbids (an odd value is quarantined), and
@@ -399,6 +399,7 @@ def test_the_service_keeps_its_description(results):
             capture_output=True,
             text=True,
             timeout=500,
+            cwd=tmp_path,  # it keeps what failed in a folder there
             check=False,
         )
         assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-2_000:]
