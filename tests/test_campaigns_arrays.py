@@ -13,7 +13,7 @@ from support.drawn_states import DIM, drawn_states
 
 from coverage_lab.accounts import AccountStates, merge
 from coverage_lab.accounts.state import in_first_half, sum_widths
-from coverage_lab.campaigns import propose
+from coverage_lab.campaigns import link, propose
 from coverage_lab.campaigns.closed_testing import members_at_least
 from coverage_lab.campaigns.collisions import (
     expected_union,
@@ -278,7 +278,8 @@ def test_separation_is_that_of_all_pairs():
         rest = [i for i in range(30) if i not in group]
         within = np.mean([alike[i, j] for i, j in itertools.permutations(group, 2)])
         nearest = sorted((float(np.mean(alike[i, group])) for i in rest), reverse=True)
-        expected = within - max(0, np.mean(nearest[: int(np.ceil(len(group) / 4))]))
+        outside = max(0, np.mean(nearest[: int(np.ceil(len(group) / 4))]))
+        expected = (within - outside) / (1 - outside)
         sums = np.array([sum(alike[i, j] for j in group if j != i) for i in range(30)])
         assert propose._separation(sums, np.array(group)) == pytest.approx(expected)
     everybody = alike.sum(axis=1) - 1
@@ -312,6 +313,18 @@ def test_link_p_of_random_groups_is_no_smaller_than_chance():
     p = [test.test(np.sort(rng.choice(among, 5, replace=False))).p_value for _ in range(300)]
     for level in (0.05, 0.2, 0.5):
         assert np.mean(np.array(p) <= level) <= level + 3 * np.sqrt(level * (1 - level) / 300)
+
+
+def test_members_are_compared_with_a_sample_of_many_outside(monkeypatch):
+    rng = np.random.default_rng(18)
+    sketches = shares([[2, 9, 30, 44, 51]], 60, rng, own=0.3)
+    among, group = sketches.comparable(), np.array([2, 9, 30, 44, 51])
+    whole = LinkTest(sketches.second, among).test(group)
+    monkeypatch.setattr(link, "MOST_OUTSIDE", 20)
+    sampled = LinkTest(sketches.second, among).test(group)
+    assert sampled.member_p.min() >= 1 / 21 > whole.member_p.min() == 1 / (len(among) - 4)
+    assert sampled.member_overlap == pytest.approx(whole.member_overlap)
+    assert (sampled.overlap, sampled.p_value) == (whole.overlap, whole.p_value)
 
 
 @pytest.mark.parametrize("kind", ["one prompt", "one text"])

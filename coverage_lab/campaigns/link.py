@@ -15,6 +15,9 @@ from coverage_lab.campaigns.sketch import KINDS, Half
 DRAWS = 999
 #: Members of a random group at most. A larger group's overlap varies less, so this errs to the safe side.
 MOST_DRAWN = 50
+#: Accounts outside that members are compared with at most: a random sample of more would tell p no finer than
+#: a bound on members needs, and all of them for every group would be all pairs.
+MOST_OUTSIDE = 5_000
 #: How far rounding moves an overlap: the same accounts summed in another order are as alike.
 ROUNDING = 1e-9
 #: Confidence of the lower bound on members.
@@ -38,8 +41,8 @@ class Link:
     member_overlap : float64 (k,)
         Of each member with the others, clipped too.
     member_p : float64 (k,)
-        Share of the comparable accounts outside that overlap as much with the group, the member itself among
-        them.
+        Share of comparable accounts outside that overlap as much with the group, the member itself among
+        them; of a random `MOST_OUTSIDE` where there are more.
     accounts_at_least : int
         Members truly alike, with 95% confidence (closed testing).
     """
@@ -67,6 +70,9 @@ class LinkTest:
     def __init__(self, half: Half, among: NDArray[np.int64]) -> None:
         mine = half.at(among)
         self._scaled = [mine.means(kind).scaled() for kind in KINDS]
+        count = len(among)
+        rng = np.random.default_rng(0)
+        self._sample = np.sort(rng.permutation(count)[:MOST_OUTSIDE])
         self._row = np.full(len(half.prompts), -1, np.int64)
         self._row[among] = np.arange(len(among))
         self._null: dict[int, NDArray[np.float64]] = {}
@@ -87,11 +93,11 @@ class LinkTest:
             )
         overlap = mean_overlap(self._scaled, rows)
         null = self._random_overlaps(min(len(rows), MOST_DRAWN))
-        with_group = overlap_with_members(self._scaled, rows)
-        outside = np.ones(len(with_group), np.bool_)
-        outside[rows] = False
-        others = np.sort(with_group[outside])
-        mine = with_group[rows]
+        looked = np.concatenate([rows, np.setdiff1d(self._sample, rows)])
+        with_group = overlap_with_members(
+            [scaled[looked] for scaled in self._scaled], np.arange(len(rows), dtype=np.int64)
+        )
+        mine, others = with_group[: len(rows)], np.sort(with_group[len(rows) :])
         as_high = len(others) - np.searchsorted(others, mine, side="left")
         member_p = (1 + as_high) / (len(others) + 1)
         return Link(

@@ -24,8 +24,10 @@ NEIGHBOURS = 12
 EXACT_UP_TO = 20_000
 #: Outsiders that a group is held against: those nearest to it, so many for each member.
 OUTSIDERS = 0.25
-#: How much more alike members must be than they are with the nearest outsiders.
-LEAST_SEPARATION = 0.1
+#: Outsiders that are as alike as copies leave so much room to be more alike.
+LEAST_ROOM = 0.01
+#: What a group's separation must exceed.
+LEAST_SEPARATION = 0.15
 
 
 def propose_groups(half: Half, among: NDArray[np.int64], *, least: int, most: int) -> list[NDArray[np.int64]]:
@@ -113,7 +115,10 @@ def _branches(
 
 
 def _separation(sums: NDArray[np.float64], group: NDArray[np.int64]) -> float:
-    """How alike members are, less how alike the nearest outsiders are with them.
+    """How far a group stands apart from those around: (inside − outside) / (1 − outside).
+
+    Measured against what could still be gained, a campaign within a topic stands apart as far as one beside
+    it.
 
     Parameters
     ----------
@@ -125,16 +130,17 @@ def _separation(sums: NDArray[np.float64], group: NDArray[np.int64]) -> float:
     Returns
     -------
     float
-        Mean over members of the mean likeness with the others, less the mean over the ⌈k/4⌉ nearest outsiders
-        of that with all members, or 0 where they are less alike than unrelated accounts.
+        At most 1. *Inside* is the mean over members of the mean likeness with the others, *outside* the mean
+        over the ⌈k/4⌉ nearest outsiders of that with all members, or 0 where they are less alike than
+        unrelated accounts.
     """
     size = len(group)
     inside = float(sums[group].mean()) / (size - 1)
     outside = np.delete(sums, group) / size
     near = min(int(np.ceil(OUTSIDERS * size)), len(outside))
-    if near == 0:
-        return inside
-    return inside - max(0.0, float(np.partition(outside, -near)[-near:].mean()))
+    nearest = float(np.partition(outside, -near)[-near:].mean()) if near else 0.0
+    held = min(max(nearest, 0.0), 1 - LEAST_ROOM)
+    return (inside - held) / (1 - held)
 
 
 def _blocks(points: NDArray[np.float32]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
