@@ -406,6 +406,20 @@ def test_paths_and_filter(tmp_path: Path) -> None:
             assert left == 6
 
 
+def test_paths_go_through_json_text(tmp_path: Path) -> None:
+    inner = [{"user": f"acct-{i % 3}", "body": json.dumps({"messages": chat(f"said {i}")})} for i in range(4)]
+    lines = [{"time": moment(i).isoformat(), "log": json.dumps(one) + "\n"} for i, one in enumerate(inner)]
+    # A file that was cut off and went on begins with zeros.
+    (tmp_path / "in.jsonl").write_text("\0" * 600 + "".join(json.dumps(line) + "\n" for line in lines))
+    columns = {"account_id": "log.user", "timestamp": "time"}
+    for prompt in ("log.body", "log.body.messages[-1].content"):
+        config = TrafficConfig(columns={**columns, "prompt": prompt})
+        _, good, lost = read(tmp_path / "in.jsonl", config)
+        assert lost == 0
+        assert good["prompt"].to_pylist() == [f"said {i}" for i in range(4)]
+        assert good["account_id"].to_pylist() == [f"acct-{i % 3}" for i in range(4)]
+
+
 def test_json_in_the_prompt_column_that_holds_no_messages_is_refused_unless_asked_for(tmp_path: Path) -> None:
     rows = [
         {"account_id": "a", "timestamp": moment(i).isoformat(), "prompt": json.dumps({"n": i})}

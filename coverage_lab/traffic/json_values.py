@@ -214,7 +214,7 @@ def line_values(lines: Iterable[bytes | None], limit: int, first_row: int = 0) -
 def _parsed_line(line: bytes) -> Any:
     """A line that orjson refuses: with a mark before it, a comma behind it, or another dialect of JSON."""
     try:
-        return parse_value(line.lstrip(b" \t\x1e").rstrip(b" \t\r,"))
+        return parse_value(line.lstrip(b" \t\x1e\0").rstrip(b" \t\r,"))
     except UnicodeDecodeError:
         return Unreadable(*not_utf8("line"))
     except (ValueError, RecursionError):

@@ -11,16 +11,18 @@ from jmespath.exceptions import JMESPathError
 
 from coverage_lab.config import TrafficConfig
 from coverage_lab.errors import ConfigError
+from coverage_lab.traffic.chat import parsed
 from coverage_lab.untrusted.text import shown
 
 Lookup = Callable[[Mapping[str, Any]], object]
 
+_DEPTH: Final = 4
 _FIELDS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 def lookup(path: str) -> Lookup:
-    """Return what finds the value at `path`: that of the key of this very name, else at the JMESPath; None
-    where nothing is.
+    """Return what finds the value at `path`: that of the key of this very name, else at the JMESPath, also
+    within JSON text on the way; None where nothing is.
 
     A text that is no JMESPath (`Account ID`) can only be a name.
     """
@@ -35,11 +37,27 @@ def lookup(path: str) -> Lookup:
         if path in record:
             return record[path]
         try:
-            return compiled.search(record)
+            found = compiled.search(record)
+            if found is None and isinstance(text := record.get(start), str | dict):
+                opened = _opened(text)
+                found = compiled.search({**record, start: opened}) if opened is not text else None
         except JMESPathError:  # a function that does not fit this value
             return None
+        return found
 
+    start = head(path)
     return search
+
+
+def _opened(value: object, depth: int = 0) -> object:
+    """Value in which JSON text is what it stands for, as logs hold it that wrap other logs."""
+    if isinstance(value, str):
+        inner = parsed(value)
+        return _opened(inner, depth) if not isinstance(inner, str) else value
+    if isinstance(value, dict) and depth < _DEPTH:
+        found = {name: _opened(one, depth + 1) for name, one in value.items()}
+        return found if any(found[name] is not one for name, one in value.items()) else value
+    return value
 
 
 def head(path: str) -> str:
