@@ -65,6 +65,28 @@ def test_chapter_on_growth_curves_gives_the_published_estimates():
     assert orders[2] < -5
 
 
+@pytest.mark.slow
+def test_chapter_on_look_alikes_shows_what_it_says():
+    outputs = outputs_of(FOLDER / "04_look_alikes.ipynb")
+    printed = printed_by(outputs)
+    accounts, _, cells, score, flagged = zip(
+        *(numbers_of(printed, kind) for kind in ("multi_tenant   ", "harvest        ", "person         ")),
+        strict=True,
+    )
+    assert accounts == (1, 1, 15)
+    assert cells[0] >= cells[1] > 5 * cells[2], "the reseller is as broad as the harvest"
+    assert score[1] > 0.8 > score[0], "and its score is lower"
+    assert flagged == (0, 1, 0)
+    assert "evaluation_run: review" in printed, "the false alarm that the text tells of"
+    assert re.search(r"campaign-\w+: (watch|review), 1\d accounts, 10 of the 10", printed)
+    pictures = [
+        output["data"]["text/html"]
+        for output in outputs
+        if "<img" in output.get("data", {}).get("text/html", "")
+    ]
+    assert len(pictures) == 1
+
+
 def test_scale_model_gives_what_a_hand_calculation_gives():
     printed = printed_by(outputs_of(FOLDER / "03_scale_model.ipynb"))
 
@@ -114,4 +136,5 @@ def test_each_notebook_has_its_test():
         "01_first_report",
         "02_growth_curves",
         "03_scale_model",
+        "04_look_alikes",
     ]
