@@ -240,8 +240,8 @@ class CampaignsConfig(Frozen):
 
     enabled: bool = Field(
         default=True,
-        description="look for campaigns; takes some seconds for a hundred thousand accounts, and a few kB of "
-        "disk an account while the run works",
+        description="look for campaigns; takes about ten seconds of CPU for ten thousand accounts, and a few "
+        "kB of disk an account while the run works",
     )
     min_accounts: int = Field(
         default=4,
