@@ -205,6 +205,13 @@ BENCHMARKS = {
             ("faiss", "numpy", "pyarrow", "scipy", "sklearn"),
         ),
         Benchmark(
+            "campaigns-scale",
+            "campaigns_scale",
+            "Time and memory of proposing and testing groups among very many accounts.",
+            "the smallest number of accounts",
+            ("faiss", "numpy", "scipy"),
+        ),
+        Benchmark(
             "job-memory",
             "job_memory",
             "Peak memory of the daily job's driver and workers as traffic grows.",
