@@ -203,6 +203,14 @@ def test_traffic_and_state_are_not_both_given_and_not_both_missing(tmp_path: Pat
             adapt("day.parquet" if given else None, tmp_path / "mine", RunConfig(), **given)
 
 
+def test_options_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--cache: keeps vectors of --corpora"):
+        adapt("day.parquet", tmp_path / "mine", RunConfig(), cache=tmp_path)
+    own = RunConfig.model_validate({"detect": {"scorecard": "card.json"}})
+    with pytest.raises(ConfigError, match=r"detect\.scorecard: is not used with --corpora"):
+        adapt("day.parquet", tmp_path / "mine", own, corpora=tmp_path)
+
+
 @pytest.mark.slow
 def test_a_state_teaches_what_its_traffic_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "simulate", tmp_path / "day", "--accounts", 160, "--seed", 4)[0] == 0

@@ -81,7 +81,8 @@ def adapt(
     aside = f" {found.left_out:,} were set aside: they may be harvests." if found.left_out else ""
     known = f" {found.labelled_harvests:,} labelled harvests." if labels is not None else ""
     out.print(f"Fitted to {found.own:,} of your accounts.{aside}{known}")
-    table = Table(title="Shipped harvests against all your accounts, both held out", title_justify="left")
+    whose = "Shipped" if corpora is None else "The corpora's"
+    table = Table(title=f"{whose} harvests against all your accounts, both held out", title_justify="left")
     for column in ("", "before", "after"):
         table.add_column(column, justify="right" if column else "left")
     table.add_row("AUROC", f"{before.auroc:.3f}", f"{after.auroc:.3f}")

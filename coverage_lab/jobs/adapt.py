@@ -98,7 +98,8 @@ def adapt(
     Raises
     ------
     ConfigError
-        Traffic and state are both given or neither is; the config has an encoder or an atlas for which no
+        Traffic and state are both given or neither is, a cache without corpora, or a scorecard with them; the
+        config has an encoder or an atlas for which no
         accounts ship and no corpora are given; the labels can't be used; there are too few accounts.
     OutputError
         `out` exists or can't be written.
@@ -111,6 +112,12 @@ def adapt(
         raise OutputError(f"--out {out}: exists already; give a new folder")
     if (traffic is None) == (state is None):
         raise ConfigError("INPUT: give traffic or --state, one of the two")
+    if corpora is None and cache is not None:
+        raise ConfigError("--cache: keeps vectors of --corpora, which is not given")
+    if corpora is not None and config.detect.scorecard is not None:
+        raise ConfigError(
+            "detect.scorecard: is not used with --corpora, from which one is made; leave it out"
+        )
     config = resolve_config(config)
     ships = config.atlas.path is None and config.encoder.name == "static"
     if corpora is None and not ships:
@@ -151,7 +158,11 @@ def adapt(
         unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
         try:
             (unfinished / SUMMARY).write_text(
-                json.dumps(_summary(done, before), indent=2) + "\n", encoding="utf-8"
+                json.dumps(
+                    _summary(done, before, "shipped" if corpora is None else "the corpora's"), indent=2
+                )
+                + "\n",
+                encoding="utf-8",
             )
             (unfinished / SCORECARD).write_text(scorecard.model_dump_json() + "\n", encoding="utf-8")
             unfinished.chmod(0o755)
@@ -195,8 +206,8 @@ def _known(
     return before, some_of_each(labelled, seed=options.seed)
 
 
-def _summary(done: AdaptedTraffic, card: Scorecard) -> dict[str, object]:
-    """What changed, as plain values."""
+def _summary(done: AdaptedTraffic, card: Scorecard, whose: str) -> dict[str, object]:
+    """What changed, as plain values; `whose` harvests they are."""
     found = done.adapted
 
     def told(separation: Separation) -> dict[str, float]:
@@ -214,7 +225,7 @@ def _summary(done: AdaptedTraffic, card: Scorecard) -> dict[str, object]:
         "extrapolated_below": found.calibration.extrapolated_below,
         "before": told(done.before),
         "after": told(done.after),
-        "how": "shipped harvests against own accounts, each scored by weights that saw neither it nor, of "
+        "how": f"{whose} harvests against own accounts, each scored by weights that saw neither it nor, of "
         "harvests, any of its family; caught_at_c: share of harvests above all but the share c of own "
         "accounts",
     }
