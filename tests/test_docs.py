@@ -60,7 +60,7 @@ def test_documented_call_exists_with_its_options(call):
     while words and hasattr(command, "commands") and not words[0].startswith("--"):
         assert words[0] in command.commands, call
         command = command.commands[words.pop(0)]
-    options = {name for parameter in command.params for name in parameter.opts}
+    options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
     for word in words:
         if word.startswith("--"):
             assert word in options, f"{call}: no option {word}"
