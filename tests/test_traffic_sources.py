@@ -379,6 +379,45 @@ def test_a_heading_is_not_taken_for_another_kind(tmp_path: Path, heading: str) -
     assert check_sources(find_sources(tmp_path), CONFIG).sources[0].format == "csv"
 
 
+@pytest.mark.parametrize(("place", "mark"), [(257, "ustar"), (8, "DUCK")])
+def test_text_with_the_mark_of_another_kind_is_text(tmp_path: Path, place: int, mark: str) -> None:
+    heading = "prompt,a,timestamp,account_id\n" if place > 8 else "prompt,_DUCK,timestamp,account_id\n"
+    text = f"{heading}{'m'.rjust(place - len(heading), 'a')}{mark}d,,2026-03-01T11:00:00Z,a\n"
+    assert text[place:].startswith(mark)
+    (tmp_path / "a.csv").write_text(text)
+    sources = check_sources(find_sources(tmp_path), CONFIG).sources
+    assert sum(batch.good.num_rows for batch in read_traffic(sources, CONFIG, as_of=NOON)) == 1
+
+
+def test_a_bracket_alone_makes_no_json(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("[id],account_id,timestamp,prompt\n1,a,2026-03-01T11:00:00Z,said\n")
+    (tmp_path / "b.log").write_text("[2026-03-01 11:00] INFO started\n[2026-03-01 11:01] INFO stopped\n")
+    (tmp_path / "c.log").write_text(
+        "[2026-03-01 11:00] INFO started\n"
+        "[x] INFO 03-01 11:00:01 [logger.py:39] Received request c-1: prompt: 'told', params: x.\n"
+    )
+    config = TrafficConfig(constants={"account_id": "server"}, timezone="UTC")
+    checked = check_sources(find_sources(tmp_path), config)
+    assert {source.name: source.format for source in checked.sources} == {"a.csv": "csv", "c.log": "log"}
+    assert "is text in no format that is known" in checked.skipped["b.log"]
+    batches = list(read_traffic(checked.sources, config, as_of=NOON))
+    assert [text for batch in batches for text in batch.good["prompt"].to_pylist()] == ["said", "told"]
+    assert sum(batch.quarantined.num_rows for batch in batches) == 0
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.br", "a.csv.br"])
+def test_text_that_only_its_suffix_calls_brotli_is_read(tmp_path: Path, name: str) -> None:
+    row = {"account_id": "a", "timestamp": "2026-03-01T11:00:00Z", "prompt": "über " * 1000}
+    text = (
+        json.dumps(row, ensure_ascii=False)
+        if "json" in name
+        else f"{','.join(row)}\n{','.join(row.values())}"
+    )
+    (tmp_path / name).write_text(text + "\n", encoding="utf-8")
+    sources = check_sources(find_sources(tmp_path), CONFIG).sources
+    assert sum(batch.good.num_rows for batch in read_traffic(sources, CONFIG, as_of=NOON)) == 1
+
+
 @pytest.mark.parametrize(
     "name", ["a.jsonl.1", "a.log.2026-03-01", "a", "a.txt", "a.jsonl.lz4", "a.jsonl.br", "a.lzma"]
 )

@@ -366,6 +366,12 @@ def test_other_objects_are_no_times(value: object) -> None:
     assert outcomes(by_record("timestamp", value), "timestamp") == ["wrong_type"]
 
 
+@pytest.mark.parametrize("seconds", [2**38 - 1, 1 - 2**38, 253_402_300_800])
+def test_seconds_in_no_year_that_there_is_cost_their_row_only(seconds: int) -> None:
+    value = {"seconds": seconds, "nanos": 0}
+    assert outcomes(by_record("timestamp", value), "timestamp") == ["timestamp_out_of_range"]
+
+
 UUID = uuid.UUID("65a4f000-0000-4000-8000-00000000a1b2")
 
 

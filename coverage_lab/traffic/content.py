@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -53,27 +54,42 @@ _OTHERS: Final = (
     (b"\xff\xd8\xff", "an image", _CONVERT),
 )
 _ORC: Final = re.compile(rb"ORC[^\x20-\x7e]")
-_OBJECTS: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\s\x1e]*(?:\[\s*)?\{")
+_OBJECTS: Final = re.compile(rb"(?:\xef\xbb\xbf)?[\s\x1e\0]*(?:\[\s*)?\{")
+#: Bytes by which text is told from Brotli, and the signs that text does not have.
+_TEXT_BYTES: Final = 2**12
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1d\x1f\x7f]")
 _DUCKDB: Final = (8, b"DUCK")
 _TAR: Final = (257, b"ustar")
 
 
 def open_content(path: Path) -> IO[bytes]:
-    """Open a file's content, decompressed: gzip, zstd, lz4, bzip2, xz by its bytes, Brotli by its suffix."""
+    """Open a file's content, decompressed: gzip, zstd, lz4, bzip2, xz by its bytes, Brotli by its suffix
+    where its bytes are no text.
+    """
     with path.open("rb") as file:
-        magic = file.read(8)
+        start = file.read(_TEXT_BYTES)
+    magic = start[:8]
     if magic.startswith(_GZIP):
         return cast("IO[bytes]", gzip.open(path, "rb"))
     if magic.startswith(_BZIP2):
         return cast("IO[bytes]", bz2.open(path, "rb"))
     if magic.startswith(_XZ):
         return cast("IO[bytes]", lzma.open(path, "rb"))
-    packed = next((name for start, name in _OF_ARROW.items() if magic.startswith(start)), None)
-    if packed is None and path.suffix.lower() == ".br":  # Brotli has no mark of its own
+    packed = next((name for mark, name in _OF_ARROW.items() if magic.startswith(mark)), None)
+    if packed is None and path.suffix.lower() == ".br" and not _is_text(start):  # Brotli has no mark
         packed = "brotli"
     if packed is not None:
         return cast("IO[bytes]", io.BufferedReader(pa.input_stream(str(path), compression=packed), 2**20))
     return path.open("rb")
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether bytes, which may end within a sign, are UTF-8 without control signs but those of lines."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return _CONTROL.search(start) is None
 
 
 def refusal_of(head: bytes) -> str | None:
@@ -92,7 +108,8 @@ def refusal_of(head: bytes) -> str | None:
         (_DUCKDB, "a DuckDB database", "export the table as Parquet or CSV"),
         (_TAR, "a TAR archive", _UNPACK),
     ):
-        if head[place:].startswith(mark):
+        # Text may have the mark at that place too, but no NUL around it.
+        if head.startswith(mark, place) and b"\0" in head[: place + 16]:
             return f"is {kind}; {remedy}"
     code = _wide_code(head)
     return f"is {code}, expected UTF-8; convert it, for instance with iconv" if code else None
@@ -125,8 +142,3 @@ def columnar(magic: bytes) -> Container | None:
 def holds_objects(head: bytes) -> bool:
     """Whether text begins with an object of JSON, or with a list of them."""
     return _OBJECTS.match(head) is not None
-
-
-def looks_like_json(head: bytes) -> bool:
-    """Whether text begins as JSON does."""
-    return head.lstrip(b" \t\r\n\0")[:1] in (b"{", b"[", b"\x1e")

@@ -8,7 +8,7 @@ from coverage_lab.traffic.content import (
     HEAD_BYTES,
     Container,
     columnar,
-    looks_like_json,
+    holds_objects,
     open_content,
     refusal_of,
 )
@@ -25,6 +25,8 @@ def head_of(source: Source) -> bytes:
 def container_of(source: Source) -> Container:
     """Tell what a file's bytes are; its suffix decides only between kinds of plain text.
 
+    A bracket alone makes no JSON: lines of logs and headings of CSV begin with one too.
+
     Raises
     ------
     TrafficError
@@ -40,6 +42,6 @@ def container_of(source: Source) -> Container:
     head = head_of(source)
     if (refusal := refusal or refusal_of(head)) is not None:
         raise TrafficError(f"input file {shown(source.name)}: can't be read as {source.format} ({refusal})")
-    if looks_like_json(head):
+    if holds_objects(head):
         return "jsonl"
     return "jsonl" if source.format in ("parquet", "arrow") else source.format

@@ -184,12 +184,21 @@ class Clock:
 
 
 def _seconds_and_nanos(value: dict[str, object]) -> datetime | None:
-    """Time as Protocol Buffers and Firestore have it."""
+    """Time as Protocol Buffers and Firestore have it.
+
+    Raises
+    ------
+    BadValueError
+        Its year is none that a datetime has.
+    """
     for names in (("seconds", "nanos"), ("_seconds", "_nanoseconds"), ("seconds", "nanoseconds")):
         if value.keys() == set(names):
             seconds, nanos = (number if type(number) is int else None for number in map(value.get, names))
             if seconds is not None and nanos is not None and abs(seconds) < 2**38 and 0 <= nanos < 10**9:
-                return EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1_000)
+                try:
+                    return EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1_000)
+                except OverflowError:
+                    raise BadValueError(*OUT_OF_RANGE) from None
     return None
 
 
