@@ -1,6 +1,11 @@
 """Known prompt banks: indexing, matching, chance, order, and the commands."""
 
+import hashlib
+import io
 import json
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -12,7 +17,7 @@ from support.commands import call
 from support.traced import HashEncoder, said
 
 import coverage_lab as cl
-from coverage_lab.banks import build_banks, load_banks, match_texts
+from coverage_lab.banks import Bank, build_banks, load_banks, match_texts
 from coverage_lab.errors import ConfigError, OutputError, TrafficError
 
 BANK = [f"{said(number)} {said(number + 7)} tasks" for number in range(40)]
@@ -113,7 +118,12 @@ def test_another_encoder_is_refused(banks):
         ("a.txt", b" \n\n", "expected prompts, got none"),
         ("a.csv", b"text\nhello\n", "expected a column 'prompt', got text; name it by --column"),
         ("a.parquet", b"PAR1", "can't be read"),
-        ("a.jsonl", b"{", "can't be read"),
+        ("a.jsonl", b"{", "line 1 can't be read"),
+        ("a.jsonl", b'\n["x"]', "line 2: expected an object"),
+        ("a.jsonl", b'{"prompt": 7}', "line 1: column 'prompt' is not text, got int"),
+        ("a.jsonl", b'{"text": "x"}', "expected a column 'prompt', got text; name it by --column"),
+        ("a.csv", b"prompt\n\xff\n", "can't be read"),
+        ("a.csv", b"prompt,prompt\na,b\n", "expected one column 'prompt', got several; rename one"),
     ],
 )
 def test_what_is_no_bank_is_said(tmp_path, name, content, said_of_it):
@@ -122,6 +132,114 @@ def test_what_is_no_bank_is_said(tmp_path, name, content, said_of_it):
     with pytest.raises(TrafficError, match=said_of_it):
         build_banks(tmp_path / "in", tmp_path / "out", encoder=HashEncoder())
     assert not (tmp_path / "out").exists()
+
+
+PLAIN = ["007", "1e3", "true", "2026-01-15", "NA", "a\u2028b\x85c\vd", "x" * 2**21]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.TXT", "a.csv", "a.jsonl"])
+def test_prompts_are_the_text_that_the_file_holds(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    lines = [*PLAIN, "", "last"]
+    if name == "a.csv":
+        lines = ["n,prompt", *(f'{row},"{text}"' for row, text in enumerate(lines))]
+    elif name == "a.jsonl":
+        lines = [json.dumps({"n": row, "prompt": text or None}) for row, text in enumerate(lines)]
+    content = "\r\n".join(lines) + "\r\n"
+    (tmp_path / "in" / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+    made = build_banks(tmp_path / "in", tmp_path / "out", encoder=HashEncoder()).banks[0]
+    expected = HashEncoder().encode([text[:20_000] for text in [*PLAIN, "last"]]).astype(np.float16)
+    assert made.name == "a"
+    assert made.rows.tolist() == [1, 2, 3, 4, 5, 6, 7, 9]
+    assert np.array_equal(made.vectors, expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "said_of_it"),
+    [
+        (["a.csv", "a.d.txt", "a.txt"], "bank a.txt: a.csv has the same name 'a'; rename one"),
+        (
+            ["a.txt", "notes.md"],
+            "bank notes.md: expected files that end with .*, got another ending; take it",
+        ),
+        (["a.txt", "more/b.txt"], "bank more: expected files that end with .*, got no file; take it"),
+    ],
+)
+def test_what_would_be_left_out_is_refused(tmp_path, names, said_of_it):
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text("prompt\nhello\n")
+    with pytest.raises(TrafficError, match=said_of_it):
+        build_banks(tmp_path / "in", tmp_path / "out", encoder=HashEncoder())
+
+
+def test_names_that_are_marked_are_left_out_and_odd_ones_are_kept(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in (b"_notes.md", b".hidden", b"b\xff.txt"):
+        with open(os.fsencode(tmp_path / "in") + b"/" + name, "w") as file:
+            file.write("hello\n")
+    build_banks(tmp_path / "in", tmp_path / "out", encoder=HashEncoder())
+    assert [bank.name for bank in load_banks(tmp_path / "out").banks] == ["b\\xff"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_an_index_that_could_not_be_written_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("hello\n")
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space")))
+    with pytest.raises(OutputError):
+        build_banks(tmp_path / "in", tmp_path / "out", encoder=HashEncoder())
+    assert [file.name for file in tmp_path.iterdir()] == ["in"]
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("vectors.npy", b"PK\x03\x04"),
+        ("vectors.npy", npy(np.ones((70, 64), np.float16))[:-1]),
+        ("vectors.npy", npy(np.ones((70, 64), np.float64))),
+        ("vectors.npy", npy(np.full((70, 64), np.nan, np.float16))),
+        ("vectors.npy", npy(np.ones((70, 0), np.float16))),
+        ("vectors.npy", npy(np.ones((69, 64), np.float16))),
+        ("rows.npy", npy(np.ones(70, np.int32))),
+        ("rows.npy", npy(np.ones((70, 1), np.int64))),
+        ("rows.npy", b""),
+    ],
+)
+def test_vectors_of_another_kind_are_damage(banks, tmp_path, name, content):
+    head = json.loads((tmp_path / "index" / "banks.json").read_text())
+    head["sha256"][name] = hashlib.sha256(content).hexdigest()
+    (tmp_path / "index" / "banks.json").write_text(json.dumps(head))
+    (tmp_path / "index" / name).write_bytes(content)
+    with pytest.raises(TrafficError, match=r"damaged.*; build it again"):
+        load_banks(tmp_path / "index")
+
+
+@pytest.mark.parametrize("change", ["banks", "encoder_id", "encoder_name", "name", "prompts", "[", "[]", "2"])
+def test_a_damaged_head_is_said(banks, tmp_path, change):
+    head = json.loads((tmp_path / "index" / "banks.json").read_text())
+    if change == "2":
+        head["format"] = 2
+    elif change in head:
+        del head[change]
+    else:
+        head["banks"][0].pop(change, None)
+    text = change if change.startswith("[") else json.dumps(head)
+    (tmp_path / "index" / "banks.json").write_text(text)
+    with pytest.raises(TrafficError, match="damaged or of another version; build it again"):
+        load_banks(tmp_path / "index")
+
+
+def test_vectors_of_another_width_than_the_encoders_are_damage(banks):
+    narrow = [Bank(bank.name, bank.vectors[:, 1:], bank.rows) for bank in banks.banks]
+    with pytest.raises(TrafficError, match="expected vectors of width"):
+        match_texts({"a": BANK}, replace(banks, banks=tuple(narrow)), encoder=HashEncoder())
 
 
 def test_damage_and_an_index_that_exists_are_said(banks, tmp_path):

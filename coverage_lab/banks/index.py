@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from coverage_lab.encoders import Encoder, encode_distinct
 from coverage_lab.errors import OutputError, TrafficError
@@ -66,8 +72,9 @@ def build_banks(
     Parameters
     ----------
     folder : Path
-        With files that end in ``.txt`` (a prompt a line), ``.jsonl``, ``.csv`` or ``.parquet``. The order of
-        rows counts: whether an account walks a bank from its beginning is told by it.
+        With files that end in ``.txt`` (a prompt a line), ``.jsonl``, ``.csv`` or ``.parquet``, in either
+        case. The order of rows counts: whether an account walks a bank from its beginning is told by it.
+        Names that begin with ``.`` or ``_`` are left out.
     out : Path
         Folder for the index; must not exist. It holds vectors, not text, but a prompt that someone guesses
         can be found again by them.
@@ -86,63 +93,124 @@ def build_banks(
     Raises
     ------
     TrafficError
-        The folder has no bank, two have one name, or one can't be read or has no prompt.
+        The folder has no bank or holds something else, two have one name, or one can't be read or has no
+        prompt.
     OutputError
         `out` exists or can't be written.
     """
     if out.exists():
         raise OutputError(f"--out {out}: exists already; give a new folder")
-    files = sorted(file for file in folder.glob("*") if file.suffix in ENDINGS and file.is_file())
-    if not files:
-        raise TrafficError(
-            f"FOLDER {folder}: expected files that end with {', '.join(ENDINGS)}, got none; a file is a bank"
-        )
     banks: list[Bank] = []
-    for file in files:
-        if banks and banks[-1].name == file.stem:
-            raise TrafficError(
-                f"bank {_shown(file)}: another file has the name {file.stem!r:.60}; rename one"
-            )
+    for name, file in sorted(_files_of(folder).items()):
         first: dict[str, int] = {}
         for row, text in enumerate(_prompts(file, column), start=1):
             if text and text.strip():
                 first.setdefault(text[:_READ_CHARACTERS], row)
         if not first:
             raise TrafficError(f"bank {_shown(file)}: expected prompts, got none that is not blank")
-        vectors = encode_distinct(encoder, list(first), progress=progress, stage=f"encode {file.stem:.40}")
-        banks.append(Bank(file.stem, vectors.astype(np.float16), np.array(list(first.values()), np.int64)))
+        vectors = encode_distinct(encoder, list(first), progress=progress, stage=f"encode {name:.40}")
+        banks.append(Bank(name, vectors.astype(np.float16), np.array(list(first.values()), np.int64)))
     made = Banks(encoder.id, encoder.name, tuple(banks))
     _save(made, out)
     return made
 
 
+def _files_of(folder: Path) -> dict[str, Path]:
+    """Files of a folder by the names of their banks, sorted."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.glob("*")):
+        if file.name.startswith((".", "_")):
+            continue
+        if file.suffix.lower() not in ENDINGS or not file.is_file():
+            raise TrafficError(
+                f"bank {_shown(file)}: expected files that end with {', '.join(ENDINGS)}, got "
+                f"{'another ending' if file.is_file() else 'no file'}; take it out of the folder, or begin "
+                "its name with _ to leave it out"
+            )
+        name = os.fsencode(file.stem).decode("utf-8", "backslashreplace")
+        if name in files:
+            raise TrafficError(
+                f"bank {_shown(file)}: {_shown(files[name])} has the same name {name!r:.60}; rename one"
+            )
+        files[name] = file
+    if not files:
+        raise TrafficError(
+            f"FOLDER {folder}: expected files that end with {', '.join(ENDINGS)}, got none; a file is a bank"
+        )
+    return files
+
+
 def _prompts(file: Path, column: str) -> list[str | None]:
     """Prompts of a bank's file, in order."""
-    if file.suffix == ".txt":
-        try:
-            return list(file.read_text(encoding="utf-8-sig").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise TrafficError(f"bank {_shown(file)}: not a readable text file") from error
+    ending = file.suffix.lower()
     try:
-        if file.suffix == ".parquet":
-            table = pq.read_table(file, columns=None)
-        elif file.suffix == ".csv":
-            lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-            table = pyarrow.csv.read_csv(file, parse_options=lines)
-        else:
-            table = pyarrow.json.read_json(file)
+        if ending == ".txt":
+            found = file.read_text(encoding="utf-8-sig").split("\n")  # its ends of lines are all this by now
+            return list(found if found[-1] else found[:-1])
+        if ending == ".jsonl":
+            return _of_objects(file, column)
+        table = pq.read_table(file, partitioning=None) if ending == ".parquet" else _of_csv(file, column)
+    except UnicodeDecodeError as error:
+        raise TrafficError(f"bank {_shown(file)}: not a readable text file") from error
     except (OSError, pa.ArrowException) as error:
         raise TrafficError(f"bank {_shown(file)}: can't be read ({type(error).__name__})") from error
     if column not in table.column_names:
+        raise _without(column, table.column_names, file)
+    if table.column_names.count(column) > 1:
         raise TrafficError(
-            f"bank {_shown(file)}: expected a column {column!r:.60}, got "
-            f"{', '.join(visible(name) for name in table.column_names)[:120]}; name it by --column"
+            f"bank {_shown(file)}: expected one column {column!r:.60}, got several; rename one"
         )
     try:
-        found: list[str | None] = table[column].cast(pa.large_string()).to_pylist()
+        texts: list[str | None] = table[column].cast(pa.large_string()).to_pylist()
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise TrafficError(f"bank {_shown(file)}: column {column!r:.60} is not text") from error
-    return found
+    return texts
+
+
+def _of_csv(file: Path, column: str) -> pa.Table:
+    """Rows of a CSV file, whose column is text as it stands. One block, so rows may be of any length."""
+    return pyarrow.csv.read_csv(
+        file,
+        read_options=pyarrow.csv.ReadOptions(block_size=min(max(file.stat().st_size, 2**20), 2**30)),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(column_types={column: pa.large_string()}),
+    )
+
+
+def _of_objects(file: Path, column: str) -> list[str | None]:
+    """Prompts of lines that hold an object each."""
+    texts: list[str | None] = []
+    names: dict[str, None] = {}
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise TrafficError(f"bank {_shown(file)}: line {number} can't be read as JSON") from error
+            if not isinstance(row, dict):
+                raise TrafficError(f"bank {_shown(file)}: line {number}: expected an object of JSON")
+            text = row.get(column)
+            if not (text is None or isinstance(text, str)):
+                raise TrafficError(
+                    f"bank {_shown(file)}: line {number}: column {column!r:.60} is not text, got "
+                    f"{type(text).__name__}"
+                )
+            names.update(dict.fromkeys(row))
+            texts.append(text)
+    if texts and column not in names:
+        raise _without(column, list(names), file)
+    return texts
+
+
+def _without(column: str, names: Sequence[str], file: Path) -> TrafficError:
+    return TrafficError(
+        f"bank {_shown(file)}: expected a column {column!r:.60}, got "
+        f"{', '.join(visible(name) for name in names)[:120]}; name it by --column"
+    )
 
 
 def _shown(file: Path) -> str:
@@ -162,16 +230,40 @@ def _save(made: Banks, out: Path) -> None:
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
     with disk_errors(out):
-        out.mkdir(parents=True)
-        for name, data in contents.items():
-            (out / name).write_bytes(data)
-        (out / _HEAD).write_text(json.dumps(head, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        try:
+            for name, data in contents.items():
+                (unfinished / name).write_bytes(data)
+            text = json.dumps(head, ensure_ascii=False, indent=1) + "\n"
+            (unfinished / _HEAD).write_text(text, encoding="utf-8")
+            unfinished.chmod(0o755)
+            unfinished.rename(out)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _npy(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+class _Entry(BaseModel):
+    name: str
+    prompts: PositiveInt
+
+
+class _Head(BaseModel):
+    """What `banks.json` holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    format: int
+    encoder_id: str
+    encoder_name: str
+    banks: list[_Entry]
+    sha256: dict[str, str]
 
 
 def load_banks(folder: Path) -> Banks:
@@ -183,26 +275,44 @@ def load_banks(folder: Path) -> Banks:
         Something is missing, damaged or of another format.
     """
     try:
-        head: Any = json.loads((folder / _HEAD).read_bytes())
+        raw = (folder / _HEAD).read_bytes()
         data = {name: (folder / name).read_bytes() for name in (_VECTORS, _ROWS)}
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise TrafficError(
             f"banks {folder}: can't be read ({type(error).__name__}); "
             "coverage-lab banks build makes a folder of banks"
         ) from error
-    hashes = {name: hashlib.sha256(raw).hexdigest() for name, raw in data.items()}
-    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("sha256") != hashes:
-        raise TrafficError(f"banks {folder}: damaged or of another version; build it again")
-    vectors, rows = (np.load(io.BytesIO(data[name]), allow_pickle=False) for name in (_VECTORS, _ROWS))
-    sizes = [bank["prompts"] for bank in head["banks"]]
-    cuts = np.cumsum([0, *sizes])
-    if vectors.ndim != 2 or not len(vectors) == len(rows) == cuts[-1]:
+    damaged = TrafficError(f"banks {folder}: damaged or of another version; build it again")
+    try:
+        head = _Head.model_validate_json(raw)
+    except ValidationError as error:
+        raise damaged from error
+    if head.format != FORMAT or head.sha256 != {
+        name: hashlib.sha256(content).hexdigest() for name, content in data.items()
+    }:
+        raise damaged
+    try:
+        vectors, rows = (
+            np.lib.format.read_array(io.BytesIO(data[name]), allow_pickle=False) for name in (_VECTORS, _ROWS)
+        )
+    except (OSError, ValueError, OverflowError, MemoryError) as error:  # also where it ends too early
+        raise damaged from error
+    if not (
+        (vectors.ndim, rows.ndim) == (2, 1)
+        and vectors.dtype == np.float16
+        and rows.dtype == np.int64
+        and vectors.shape[1] > 0
+        and np.isfinite(vectors).all()
+    ):
+        raise damaged
+    cuts = np.cumsum([0, *(bank.prompts for bank in head.banks)])
+    if not len(vectors) == len(rows) == cuts[-1]:
         raise TrafficError(f"banks {folder}: damaged: its files differ in length; build it again")
     return Banks(
-        head["encoder_id"],
-        head["encoder_name"],
+        head.encoder_id,
+        head.encoder_name,
         tuple(
-            Bank(bank["name"], vectors[start:stop], rows[start:stop])
-            for bank, start, stop in zip(head["banks"], cuts[:-1], cuts[1:], strict=True)
+            Bank(bank.name, vectors[start:stop], rows[start:stop])
+            for bank, start, stop in zip(head.banks, cuts[:-1], cuts[1:], strict=True)
         ),
     )

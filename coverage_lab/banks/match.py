@@ -12,7 +12,7 @@ from scipy.stats import kendalltau
 
 from coverage_lab.banks.index import Bank, Banks
 from coverage_lab.encoders import Encoder, encode_unique
-from coverage_lab.errors import ConfigError
+from coverage_lab.errors import ConfigError, TrafficError
 from coverage_lab.progress import Progress, silent
 
 #: Cosine similarity from which on a prompt counts as one of the bank's, perhaps edited.
@@ -96,11 +96,20 @@ def match_texts(
     ------
     ConfigError
         The encoder is another than the banks', or the threshold is out of range.
+    TrafficError
+        The banks' vectors have another width than the encoder's.
     """
     if encoder.id != banks.encoder_id:
         raise ConfigError(
             f"encoder: expected the banks' {banks.encoder_name} {banks.encoder_id[:12]}, got {encoder.name} "
             f"{encoder.id[:12]}; build the banks again with it"
+        )
+    width = next(
+        (bank.vectors.shape[1] for bank in banks.banks if bank.vectors.shape[1] != encoder.dim), None
+    )
+    if width is not None:
+        raise TrafficError(
+            f"banks: damaged: expected vectors of width {encoder.dim}, got {width}; build them again"
         )
     if not 0.5 <= threshold <= 1:
         raise ConfigError(f"threshold: expected 0.5 to 1, got {threshold:g}")
