@@ -9,6 +9,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -86,7 +87,11 @@ def test_a_day_is_judged_by_the_merge_of_its_window(window, merged_days, tmp_pat
     judge = stand_in(config)
     expected = judge_states(merge(parts), judge)
     accounts = pq.read_table(outs[3] / "accounts.parquet")
-    assert accounts.equals(with_q_values(expected.accounts, judge.config))
+    wanted = with_q_values(expected.accounts, judge.config)
+    # Recounted from many accounts at once, where the last digit depends on how many: the run has two buckets.
+    recounted = "score_without_top_cells"
+    np.testing.assert_allclose(accounts[recounted].to_numpy(), wanted[recounted].to_numpy(), rtol=1e-12)
+    assert accounts.drop_columns(recounted).equals(wanted.drop_columns(recounted))
     assert accounts["account_id"].to_pylist() == ["ann", "bob", "cho"]
     assert accounts["prompts"].to_pylist() == [
         14 * sum(name in SEEN[n] for n in merged_days) for name in SEEN[3]

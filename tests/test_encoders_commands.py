@@ -61,7 +61,7 @@ def test_analyze_takes_the_cascade(stop: Stop) -> None:
 def test_serve_takes_the_cascade(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[str] = []
 
-    def served(config: RunConfig, *, host: str, port: int) -> None:
+    def served(config: RunConfig, *, host: str, port: int, results: Path | None) -> None:
         asked.append(config.encoder.name)
 
     monkeypatch.setattr(service, "serve_forever", served)

@@ -60,7 +60,7 @@ MOST_APART = {"static": 3.0, "minilm": 4.0}
 
 
 def evidence_by_language(encoder, card):
-    """What prompts and opening words are worth in each language, on the scale that each is brought to."""
+    """What prompts and opening words add to the score in each language, on the scale of each."""
     texts = [list(said) for said in SAID.values()]
     vectors = {name: np.zeros((len(SAID), len(card.linear[name].weight)), np.float32) for name in VECTORS}
     means = np.array([encoder.encode(said).mean(axis=0) for said in texts])
@@ -71,7 +71,8 @@ def evidence_by_language(encoder, card):
     apart = {}
     for name in ("prompts", "openings", "content_openings"):
         _, spread = card.parts[name].usual(features)
-        apart[name] = dict(zip(SAID, (values[name] / (spread / 1.645)).tolist(), strict=True))
+        added = card.parts[name].weight * values[name] / (spread / 1.645)
+        apart[name] = dict(zip(SAID, added.tolist(), strict=True))
     return apart
 
 
