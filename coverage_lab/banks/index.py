@@ -7,8 +7,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from coverage_lab.encoders import Encoder, encode_distinct
 from coverage_lab.errors import OutputError, TrafficError
-from coverage_lab.files.atomic import disk_errors
+from coverage_lab.files.atomic import whole_folder
 from coverage_lab.progress import Progress, silent
 from coverage_lab.untrusted.text import shortened, visible
 
@@ -229,18 +227,11 @@ def _save(made: Banks, out: Path) -> None:
         "banks": [{"name": bank.name, "prompts": len(bank.rows)} for bank in made.banks],
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
     }
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-        try:
-            for name, data in contents.items():
-                (unfinished / name).write_bytes(data)
-            text = json.dumps(head, ensure_ascii=False, indent=1) + "\n"
-            (unfinished / _HEAD).write_text(text, encoding="utf-8")
-            unfinished.chmod(0o755)
-            unfinished.rename(out)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    with whole_folder(out) as unfinished:
+        for name, data in contents.items():
+            (unfinished / name).write_bytes(data)
+        text = json.dumps(head, ensure_ascii=False, indent=1) + "\n"
+        (unfinished / _HEAD).write_text(text, encoding="utf-8")
 
 
 def _npy(array: NDArray[Any]) -> bytes:

@@ -115,6 +115,12 @@ def match_texts(
         raise ConfigError(f"threshold: expected 0.5 to 1, got {threshold:g}")
     found = _found(accounts, banks, encoder, threshold, progress)
     usual = None if ordinary is None else _found(ordinary, banks, encoder, threshold, progress)
+    level = found if usual is None else usual
+    names = [name for name, one in level.items() if one.prompts >= ENOUGH]
+    shares = [
+        np.array([level[name].share(place, threshold) for name in names]) for place in range(len(banks.banks))
+    ]
+    own = {name: at for at, name in enumerate(names)} if usual is None else {}
     rows = []
     for account_id, mine in found.items():
         told: list[tuple[float, str, dict[str, object]]] = []
@@ -122,12 +128,10 @@ def match_texts(
             matched = np.flatnonzero(mine.similarity[place] >= threshold)
             if not len(matched):
                 continue
-            others = [
-                other.share(place, threshold)
-                for name, other in (found if usual is None else usual).items()
-                if other.prompts >= ENOUGH and (usual is not None or name != account_id)
-            ]
-            row = _row(account_id, mine, place, bank, matched, np.array(others))
+            others = shares[place]
+            if account_id in own:
+                others = np.delete(others, own[account_id])
+            row = _row(account_id, mine, place, bank, matched, others)
             told.append((-mine.share(place, threshold), bank.name, row))
         rows += [row for *_, row in sorted(told, key=lambda entry: entry[:2])]
     return pa.Table.from_pylist(rows, schema=MATCHES)

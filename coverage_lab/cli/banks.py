@@ -77,16 +77,19 @@ def match(
     """
     import pyarrow.parquet as pq
 
+    from coverage_lab.banks import load_banks
     from coverage_lab.files.atomic import whole_file
-    from coverage_lab.jobs.banks import match_banks, texts_of
+    from coverage_lab.jobs.banks import match_sent, texts_of
 
     if to is not None and to.suffix != ".parquet":
         raise ConfigError(f"--to {to}: expected a name that ends with .parquet")
     settings = configured(config, encoder, format=format)
     source = traffic[0] if len(traffic) == 1 else traffic
     with progress_bars() as progress:
-        found = match_banks(
-            source, banks, ordinary=ordinary, threshold=threshold, config=settings, progress=progress
+        known = load_banks(banks)
+        texts = texts_of(source, settings, progress=progress)
+        found = match_sent(
+            texts, known, ordinary=ordinary, threshold=threshold, config=settings, progress=progress
         )
     if to is not None:
         with whole_file(to) as target:
@@ -95,7 +98,6 @@ def match(
     if not shown:
         out.print(f"No prompt matches a bank (similarity {threshold:g} or more).", markup=False)
         return
-    texts = texts_of(source, settings) if show_text else {}
     table = Table(title="Accounts that send prompts of known banks", title_justify="left")
     for name in ("account", "bank"):
         table.add_column(name, overflow="fold", min_width=10)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from coverage_lab.errors import ConfigError, OutputError
 from coverage_lab.evaluate.corpora import load_corpora
 from coverage_lab.evaluate.corpora_accounts import corpora_accounts
 from coverage_lab.evaluate.folds import clusters_of, folds_of
-from coverage_lab.files.atomic import disk_errors
+from coverage_lab.files.atomic import whole_folder
 from coverage_lab.jobs.own_features import features_of_state, features_of_traffic
 from coverage_lab.jobs.recalibrate import CALIBRATION, CONTAMINATION, labels_of
 from coverage_lab.progress import Progress, silent
@@ -153,22 +151,10 @@ def adapt(
     card |= {"adapted_to": found.own, "adapted_set_aside": found.left_out}
     scorecard = found.scorecard.model_copy(update={"card": card})
     done = AdaptedTraffic(found, *told, own.rows_quarantined, own.skipped_files)
-    with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-        try:
-            (unfinished / SUMMARY).write_text(
-                json.dumps(
-                    _summary(done, before, "shipped" if corpora is None else "the corpora's"), indent=2
-                )
-                + "\n",
-                encoding="utf-8",
-            )
-            (unfinished / SCORECARD).write_text(scorecard.model_dump_json() + "\n", encoding="utf-8")
-            unfinished.chmod(0o755)
-            unfinished.rename(out)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    summary = _summary(done, before, "shipped" if corpora is None else "the corpora's")
+    with whole_folder(out) as unfinished:
+        (unfinished / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (unfinished / SCORECARD).write_text(scorecard.model_dump_json() + "\n", encoding="utf-8")
     return done
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +13,8 @@ from coverage_lab.config import RunConfig
 from coverage_lab.detect.load import resolve_config, threads_of
 from coverage_lab.encoders import load_encoder
 from coverage_lab.errors import TrafficError
+from coverage_lab.jobs.prompts import Paths, usable_prompts
 from coverage_lab.progress import Progress, silent
-from coverage_lab.traffic import check_sources, drop_repeated_requests, find_sources, read_traffic
-
-Paths = str | Path | Sequence[str | Path]
 
 
 def index_banks(
@@ -99,7 +96,27 @@ def match_banks(
     """
     settings = resolve_config(RunConfig() if config is None else config)
     known = load_banks(Path(banks))
-    sent = texts_of(traffic, settings, progress=progress)
+    return match_sent(
+        texts_of(traffic, settings, progress=progress),
+        known,
+        ordinary=ordinary,
+        threshold=threshold,
+        config=settings,
+        progress=progress,
+    )
+
+
+def match_sent(
+    sent: Mapping[str, Sequence[str]],
+    known: Banks,
+    *,
+    ordinary: Paths | None,
+    threshold: float,
+    config: RunConfig,
+    progress: Progress,
+) -> pa.Table:
+    """As `match_banks`, of prompts that `texts_of` gave and of banks that are loaded."""
+    settings = resolve_config(config)
     usual = None if ordinary is None else texts_of(ordinary, settings, progress=progress)
     encoder = load_encoder(settings.encoder, threads=threads_of(settings), progress=progress)
     return match_texts(sent, known, encoder=encoder, ordinary=usual, threshold=threshold, progress=progress)
@@ -113,17 +130,9 @@ def texts_of(traffic: Paths, config: RunConfig, *, progress: Progress = silent) 
     TrafficError
         There is none.
     """
-    sources = list(check_sources(find_sources(traffic), config.traffic).sources)
-    now = config.traffic.as_of or datetime.now(UTC)
-    kept, rows = [], 0
-    for batch in read_traffic(sources, config.traffic, as_of=now):
-        kept.append(batch.good)
-        rows += batch.rows_in
-        progress("read", rows, None)
-    prompts = pa.concat_tables(kept) if kept else None
-    if prompts is None or not prompts.num_rows:
+    prompts, rows = usable_prompts(traffic, config.traffic, progress=progress)
+    if not prompts.num_rows:
         raise TrafficError(f"INPUT {traffic}: no usable row of {rows:,}")
-    prompts, _ = drop_repeated_requests(prompts, [source.name for source in sources])
     order = [
         ("account_id", "ascending"),
         ("timestamp", "ascending"),

@@ -19,13 +19,9 @@ from coverage_lab.detect.judge import judge_prompts, with_q_values
 from coverage_lab.detect.load import load_judge, resolve_config, threads_of
 from coverage_lab.encoders import Encoder, load_encoder, resolve_name
 from coverage_lab.errors import CoverageLabError, TrafficError
+from coverage_lab.jobs.prompts import usable_prompts
 from coverage_lab.progress import Progress, silent
-from coverage_lab.schema import TRAFFIC
 from coverage_lab.traffic import (
-    check_sources,
-    drop_repeated_requests,
-    find_sources,
-    read_traffic,
     validate_records,
 )
 from coverage_lab.untrusted.text import shortened, visible
@@ -104,18 +100,7 @@ def trace(
     if not wanted:
         raise CoverageLabError("accounts: expected one or more, got none")
     settings = resolve_config(RunConfig() if config is None else config)
-    checked = check_sources(find_sources(traffic), settings.traffic)
-    sources = list(checked.sources)
-    now = settings.traffic.as_of or datetime.now(UTC)
-    ids, kept, rows = pa.array(wanted, pa.large_string()), [], 0
-    for batch in read_traffic(sources, settings.traffic, as_of=now):
-        kept.append(batch.good.filter(pc.is_in(batch.good["account_id"], value_set=ids)))
-        rows += batch.rows_in
-        progress("read", rows, None)
-    names = [source.name for source in sources]
-    prompts, _ = (
-        drop_repeated_requests(pa.concat_tables(kept), names) if kept else (TRAFFIC.empty_table(), None)
-    )
+    prompts, _ = usable_prompts(traffic, settings.traffic, accounts=wanted, progress=progress)
     found = set(pc.unique(prompts["account_id"]).to_pylist())
     for account in wanted:
         if account not in found:

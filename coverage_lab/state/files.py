@@ -26,6 +26,8 @@ from coverage_lab.traffic import bucket_of
 
 #: What is read to know which accounts there are.
 STATES_COUNTED = pa.schema([STATES.field("account_id"), STATES.field("prompts")])
+#: Rows that are added up at once, at least.
+_COUNTED_AT_ONCE = 100_000
 #: Accounts of a row group: what is read for one of them.
 ROWS = 32
 
@@ -136,15 +138,24 @@ def accounts_held(table: Stored, files: Sequence[StateFile], *, progress: Progre
         A file is gone or damaged.
     """
     held = STATES_COUNTED.empty_table()
+    waiting: list[pa.Table] = []
+    rows = 0
     for done, file in enumerate(files):
         progress("state", done, len(files))
         with table_errors(table.url), pq.ParquetFile(table.store.opened(file.path)) as parquet:
             found = parquet.read(columns=STATES_COUNTED.names).select(STATES_COUNTED.names)
-        joined = pa.concat_tables([held, found.cast(STATES_COUNTED)])
-        held = joined.group_by("account_id").aggregate([("prompts", "sum")])
-        held = held.rename_columns(STATES_COUNTED.names)
+        waiting.append(found.cast(STATES_COUNTED))
+        rows += found.num_rows
+        # As many rows as there are accounts each time, so that many files don't count all accounts each.
+        if rows > max(held.num_rows, _COUNTED_AT_ONCE):
+            held, waiting, rows = _added_up([held, *waiting]), [], 0
     progress("state", len(files), len(files))
-    return held
+    return _added_up([held, *waiting])
+
+
+def _added_up(tables: Sequence[pa.Table]) -> pa.Table:
+    added = pa.concat_tables(tables).group_by("account_id").aggregate([("prompts", "sum")])
+    return added.rename_columns(STATES_COUNTED.names)
 
 
 def holds(table: StateTable, file: StateFile, account_id: str) -> bool:

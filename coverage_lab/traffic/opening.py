@@ -42,6 +42,4 @@ def container_of(source: Source) -> Container:
     head = head_of(source)
     if (refusal := refusal or refusal_of(head)) is not None:
         raise TrafficError(f"input file {shown(source.name)}: can't be read as {source.format} ({refusal})")
-    if holds_objects(head):
-        return "jsonl"
-    return "jsonl" if source.format in ("parquet", "arrow") else source.format
+    return "jsonl" if holds_objects(head) or source.format in ("parquet", "arrow") else source.format
