@@ -142,37 +142,21 @@ def _known_customers(
     corpora: Path, folder: Path, settings: EvaluateConfig, *, cache: Path | None, overwrite: bool
 ) -> None:
     from coverage_lab.evaluate.evaluation import KNOWN_CUSTOMERS_PAGE, evaluate_known_customers
-    from coverage_lab.evaluate.known_customers_page import adapted_to
+    from coverage_lab.evaluate.known_customers_page import shown_row
 
     with progress_bars() as progress:
         results = evaluate_known_customers(
             corpora, folder, settings, cache=cache, overwrite=overwrite, progress=progress
         )
     shown = Table(title="Harvests that no score has seen, against customers", title_justify="left")
-    columns = (
-        "prompts",
-        "adapted to",
-        "AUROC",
-        "at 1%",
-        "at 5%",
-        "harvests p ≤ .05",
-        "customers p ≤ .05",
-        "accounts p ≤ .05",
-    )
-    for column in columns:
+    rows = [shown_row(row) for row in results.rows]
+    for column in rows[0]:
         shown.add_column(column, justify="right")
-    for row in results.rows:
-        shown.add_row(
-            "all" if row.size is None else f"{row.size:,}",
-            adapted_to(row),
-            f"{row.auroc:.3f}",
-            *(f"{share:.2f}" for share in (*row.caught, row.harvests_at_p_5pct)),
-            f"{row.ordinary_at_p[1]:.3f}",
-            f"{row.ordinary_accounts_at_p[1]:.3f}",
-        )
+    for row in rows:
+        shown.add_row(*row.values())
     out.print(shown)
     out.print(
         "adapted to: own accounts, with so many unseen harvests among them; nothing: customers unknown. "
-        "at 1%, at 5%: share of harvests above all but 1% and 5% of the customers."
+        "found at 1%, at 5%: share of harvests above all but 1% and 5% of the customers."
     )
     out.print(f"Page: {folder / KNOWN_CUSTOMERS_PAGE}", markup=False, soft_wrap=True)

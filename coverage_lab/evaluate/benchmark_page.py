@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
+from coverage_lab.evaluate.html_page import html_page
 from coverage_lab.evaluate.plots.groups import bars_spec, corpora_spec, disguises_spec
 from coverage_lab.evaluate.plots.roc import roc_spec
 from coverage_lab.evaluate.plots.sizes import sizes_spec
-from coverage_lab.evaluate.plots.style import PALETTE
-from coverage_lab.evaluate.results import REPLAYED, Figures, Results
+from coverage_lab.evaluate.results import Figures, Results
 from coverage_lab.evaluate.tables import (
     caption,
     figures_of,
@@ -23,10 +21,7 @@ from coverage_lab.evaluate.tables import (
     tpr_text,
 )
 from coverage_lab.plotting.figure import Spec
-from coverage_lab.plotting.html_file import asset, environment, plotly_js, policy, write_whole
-from coverage_lab.untrusted.text import escaped, json_for_script
-
-_TEMPLATES = "coverage_lab.evaluate"
+from coverage_lab.plotting.html_file import write_whole
 
 
 def write_page(path: Path, results: Results) -> None:
@@ -51,18 +46,15 @@ def write_page(path: Path, results: Results) -> None:
 
 
 def _page(results: Results) -> str:
-    script = asset(_TEMPLATES, "benchmark.js")
-    plotly = plotly_js()
     first = next(iter(results.headline()), None)
     baseline = results.best_baseline()
     second = _at_headline(results, baseline)
     specs = {} if first is None else _specs(results, first, second)
-    templates = environment(_TEMPLATES)
-    templates.filters |= {"escaped": escaped, "percent": lambda share: f"{100 * share:.1f}%"}
-    return templates.get_template("benchmark.html.j2").render(
+    return html_page(
+        "benchmark.html.j2",
+        specs,
         title=headline_title(results),
         caption=caption(results),
-        replayed=REPLAYED,
         results=results,
         detector=results.settings.detector,
         baseline=baseline,
@@ -72,12 +64,6 @@ def _page(results: Results) -> str:
         rows=_table_rows(results),
         lead_interval=interval_text(results.lead.interval) if results.lead else "",
         plots=set(specs),
-        palette=PALETTE,
-        css=Markup(asset(_TEMPLATES, "benchmark.css")),
-        script=Markup(script),
-        plotly=Markup(plotly),
-        policy=policy(plotly, script),
-        page_data=Markup(json_for_script({"palette": PALETTE, "plots": specs})),
     )
 
 
